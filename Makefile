@@ -1,0 +1,36 @@
+# Two front doors: `make demo` walks from spoken stories to fitted laws, `make test` checks everything.
+# From git, python3 (3.11 or newer) and make alone; everything is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SCALE := micro
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check figures clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m data prepare --scale $(SCALE)
+	$(BIN)/python -m experiments train all --scale $(SCALE)
+	$(BIN)/python -m analysis collect --scale $(SCALE)
+	$(BIN)/python -m paper_figures --scale $(SCALE) --fit
+	$(BIN)/python -m analysis fit --scale $(SCALE)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not slurm and not real_data and not fairseq2"
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+figures: $(INSTALLED)
+	$(BIN)/python -m paper_figures --scale $(SCALE)
+
+clean:
+	rm -rf out .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[tts,dev]'
+	touch $@

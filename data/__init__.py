@@ -1,0 +1,1 @@
+"""How every corpus and every benchmark becomes a token store."""

@@ -1,0 +1,83 @@
+"""`python -m data`: list the token stores of a scale, and prepare them.
+
+In: the table of stores and, for real corpora, `--corpora DIR`. Out: folders below `$SLM_ROOT/stores`.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from data.stores import stores
+from slm.machine import slm_root
+from slm.store import TokenStore
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Scale = Annotated[str, typer.Option(help="micro: the suite's own stories; mini: real files.")]
+Only = Annotated[list[str] | None, typer.Argument(help="Stores, e.g. stories-train/units; all of the scale if none.")]
+
+
+@app.command("list")
+def list_stores(scale: Scale = "micro") -> None:
+    """Every store of the scale: its scheme, and its size once it is prepared."""
+    table = Table(title=f"stores of scale {scale}, below {slm_root() / 'stores'}")
+    for column in ("store", "vocabulary", "documents", "tokens", "units", "hours", "tokens/s"):
+        table.add_column(column, justify="left" if column == "store" else "right")
+    for name, spec in stores(scale).items():
+        folder = slm_root() / "stores" / name
+        row = [name, f"{spec.tokenizer.vocabulary:,}"]
+        if (folder / "manifest.json").exists():
+            store = TokenStore(folder)
+            hours, rate = store.seconds / 3600, store.num_tokens / store.seconds if store.seconds else None
+            row += [f"{len(store):,}", f"{store.num_tokens:,}", f"{store.num_units:,}" if store.num_units else "-"]
+            row += [f"{hours:.2f}", f"{rate:.2f}"] if rate else ["-", "-"]
+        else:
+            row += ["not prepared"]
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def prepare(
+    only: Only = None,
+    scale: Scale = "micro",
+    corpora: Annotated[
+        Path | None, typer.Option(help="Folder of the real corpora, as their publishers ship them.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that speak and encode.")] = os.cpu_count() or 1,
+) -> None:
+    """Make the stores that are missing. Stop it at any time; the next call continues, with the same result."""
+    from data.prepare import Workshop
+    from data.prepare import prepare as prepare_store
+
+    names = list(only or stores(scale))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        shop = Workshop(root=slm_root(), corpora=corpora, workers=workers, progress=progress, table=stores(scale))
+        for name in names:
+            store = prepare_store(shop, name)
+            if store.manifest["skipped"]:
+                progress.print(f"{name}: {store.manifest['skipped']} documents skipped, see {store.folder}/skips.jsonl")
+    Console().print(f"{len(names)} stores ready below {slm_root() / 'stores'}")
+
+
+def main() -> None:
+    """Run the command; the user's mistakes end in one line on standard error and exit status 2."""
+    try:
+        app(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command continues from here")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

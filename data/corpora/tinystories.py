@@ -1,0 +1,50 @@
+"""TinyStories (Eldan & Li 2023, arXiv 2305.07759) as its publishers lay it out, to be spoken.
+
+In: a corpora folder with `tinystories/`, or the publishers' file names in it, listed in FILES. Out: one utterance per
+story. Stories are parted by a line `<|endoftext|>`; files without it are parted by blank lines.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.utterance import Utterance
+
+REVISION = "1"
+FILES = {
+    "train": ("TinyStoriesV2-GPT4-train.txt", "TinyStories-train.txt", "train_sample.txt"),
+    "validation": ("TinyStoriesV2-GPT4-valid.txt", "TinyStories-valid.txt", "val_sample_first_half.txt"),
+}
+"""Accepted names per split, the first one found is read: the two published versions, then a sample of them."""
+_SEPARATOR = "<|endoftext|>"
+_PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
+
+
+def utterances(root: Path | None, split: str) -> Iterator[Utterance]:
+    """Stories with collapsed white space and plain quotes; `ValueError` when no file of the split is there."""
+    path = _file(root, split)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if _SEPARATOR in text:
+        stories = text.split(_SEPARATOR)
+        if not text.rstrip().endswith(_SEPARATOR):
+            stories.pop()  # a sample's last story is cut off
+    else:
+        stories = text.split("\n\n")[1:]  # a sample's first story begins in its middle
+    number = 0
+    for story in stories:
+        words = " ".join(story.translate(_PLAIN).split())
+        if words:
+            yield Utterance(id=f"tinystories-{split}-{number:07d}", text=words)
+            number += 1
+
+
+def _file(root: Path | None, split: str) -> Path:
+    names = FILES.get(split)
+    if names is None:
+        raise ValueError(f"tinystories has no split {split!r}: choose one of {', '.join(FILES)}")
+    if root is None:
+        raise ValueError("tinystories is read from files: say where they are with --corpora DIR")
+    for name in names:
+        path = root / "tinystories" / name
+        if path.is_file() and path.stat().st_size:
+            return path
+    raise ValueError(f"{root / 'tinystories'}: none of {', '.join(names)} is there, or it is empty")

@@ -1,0 +1,137 @@
+"""The small world that the stories, the almanac and the evaluation items speak of: its words and its facts.
+
+In: nothing. Out: tables. Every noun starts with a consonant and has a regular plural, so that templates need no rules.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic:
+    """A place with the people, animals and things that belong to it and to no other topic."""
+
+    place: str
+    spot: str
+    """A smaller place inside the place."""
+    worker: str
+    animal: str
+    things: tuple[str, str, str]
+    stuff: str
+    """A mass noun."""
+
+    def words(self) -> dict[str, str]:
+        """What the topic puts into a template: its nouns, and their plurals under the plural of their names."""
+        nouns = {"worker": self.worker, "animal": self.animal}
+        plurals = {f"{name}s": f"{noun}s" for name, noun in nouns.items()}
+        return nouns | plurals | {"place": self.place, "spot": self.spot, "stuff": self.stuff}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gender:
+    """The words that agree with a character."""
+
+    child: str
+    subject: str
+    object: str
+    possessive: str
+    reflexive: str
+
+
+TOPICS = {
+    topic.place: topic
+    for topic in (
+        Topic(place="farm", spot="barn", worker="farmer", animal="hen",
+              things=("bucket", "carrot", "ladder"), stuff="corn"),
+        Topic(place="harbor", spot="boat", worker="sailor", animal="crab",
+              things=("shell", "net", "flag"), stuff="sand"),
+        Topic(place="forest", spot="cave", worker="hunter", animal="bear",
+              things=("mushroom", "log", "basket"), stuff="honey"),
+        Topic(place="bakery", spot="cellar", worker="baker", animal="cat",
+              things=("cake", "spoon", "pie"), stuff="flour"),
+        Topic(place="school", spot="hall", worker="teacher", animal="rabbit",
+              things=("book", "pencil", "map"), stuff="paper"),
+        Topic(place="garden", spot="shed", worker="gardener", animal="frog",
+              things=("rose", "seed", "shovel"), stuff="grass"),
+        Topic(place="castle", spot="tower", worker="knight", animal="horse",
+              things=("crown", "sword", "key"), stuff="gold"),
+        Topic(place="circus", spot="tent", worker="clown", animal="monkey",
+              things=("drum", "ball", "whistle"), stuff="music"),
+    )
+}  # fmt: skip
+
+BOY = Gender(child="boy", subject="he", object="him", possessive="his", reflexive="himself")
+GIRL = Gender(child="girl", subject="she", object="her", possessive="her", reflexive="herself")
+CHARACTERS = {name: BOY for name in ("tom", "ben", "jack", "sam")} | {
+    name: GIRL for name in ("ann", "mia", "lucy", "kate")
+}
+
+OPPOSITE_TRAITS = {
+    "kind": "greedy", "greedy": "kind", "brave": "shy", "shy": "brave", "busy": "lazy", "lazy": "busy",
+}  # fmt: skip
+TRAITS = tuple(OPPOSITE_TRAITS)
+LOOKS = ("red", "blue", "big", "new", "small", "fine")
+TIMES = ("one morning", "one day", "one evening", "one night")
+
+CAUSES = {
+    "wet": ("the rain fell on the {place} all day.", "much rain fell on {H} near the {spot}."),
+    "cold": ("the snow fell on the {place} all day.", "much snow fell on {H} near the {spot}."),
+    "tired": ("{H} carried many {Xs} to the {spot}.", "{he} worked for the {workers} all day."),
+    "hungry": ("{he} did not eat any food at the {place}.", "the {animal} ate all the food of {H}."),
+    "scared": ("{he} heard a loud noise in the {spot}.", "a loud noise came from the dark {spot}."),
+    "angry": ("then {F} broke the {X} near the {spot}.", "then the {animal} broke the {X} of {H}."),
+    "proud": ("the {workers} liked the work of {H}.", "{he} made the best {X} at the {place}."),
+}
+"""How a character feels at the end -> the sentences that may have caused it."""
+
+ASIDES = (
+    "the {animal} was hungry near the {spot}.",
+    "the {animals} were hungry near the {spot}.",
+    "the {animal} lives in the {spot} and likes {stuff}.",
+    "the {animals} live in the {spot} and like {stuff}.",
+    "the {worker} has many {Zs} in the {spot}.",
+    "the {workers} have many {Zs} in the {spot}.",
+    "the {Z} in the {spot} is {size}.",
+    "the {Zs} in the {spot} are {size}.",
+    "{F} looked at this {Z} near the {spot}.",
+    "{F} looked at these {Zs} near the {spot}.",
+    "this {animal} was {size} and liked {stuff}.",
+    "these {animals} were {size} and liked {stuff}.",
+    "this {Z} was {size} but these {Zs} were fine.",
+    "{H} hid {himself} in the {spot}.",
+    "{H} washed {himself} near the {spot}.",
+    "{F} hurt {f_himself} with the {Z}.",
+    "{F} washed {f_himself} near the {animals}.",
+    "{H} and {F} hid themselves in the {spot}.",
+    "{F} and {H} washed themselves near the {spot}.",
+    "the {workers} hurt themselves with the {Zs}.",
+    "the {worker} slept near the {spot}.",
+    "the {animal} slept and the {workers} laughed.",
+    "{F} fell and the {animals} ran to the {spot}.",
+    "the {worker} carried a {Z} to the {spot}.",
+    "the {animal} found some {stuff} near the {spot}.",
+    "{F} took some {stuff} from the {worker}.",
+    "{F} waited for the {workers} near the {spot}.",
+    "{H} listened to the {animals} in the {spot}.",
+    "{F} talked to the {worker} and looked at the {animals}.",
+    "{F} helped the {worker} and thanked the {workers}.",
+    "{H} followed the {animals} to the {spot}.",
+    "the {animal} saw the {worker} and followed {F}.",
+    "{F} wanted to see the {animals} in the {spot}.",
+    "the {worker} did not see the {animals}.",
+    "{F} wanted to take some {stuff} to the {animals}.",
+    "the {workers} did not eat the {stuff}.",
+    "the {animal} could not break the {Z}.",
+    "{he} saw the {worker} and the {worker} saw {him}.",
+    "they thanked the {worker} and the {worker} thanked them.",
+    "the {animals} saw {f_him} and {f_he} saw the {animals}.",
+    "there was much {stuff} in the {spot}.",
+    "there were many {Zs} near the {spot}.",
+    "{F} had much {stuff} and many {Zs}.",
+    "nobody saw any {animals} near the {spot}.",
+    "everybody saw some {animals} near the {spot}.",
+    "nobody had any {stuff} in the {spot}.",
+    "everybody had some {stuff} at the {place}.",
+)
+"""What may be said at any point of a story without changing its ending: the grammar of the world, at work."""
+
+SIZES = ("big", "small", "old", "new")

@@ -1,0 +1,1 @@
+"""One file per benchmark; each yields the text of its items."""

@@ -1,0 +1,151 @@
+"""Text to speech with espeak-ng, each document in a process of its own.
+
+In: text and a voice. Out: 16 kHz audio with the start time of every word and phone. espeak-ng's sound depends on
+what its process spoke before, and nothing resets that; so every document is spoken by a fresh child, forked from a
+parent that has never spoken and never imported torch, and can be spoken again alone, byte for byte.
+"""
+
+import ctypes
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_RATE = 16000
+RATE_WORDS_PER_MINUTE = 175  # espeak-ng's own default
+PITCH = 50  # its own default, of 0..99; the variant of a voice shifts it
+SYNTHESISER = f"espeak-ng 1.52 rate {RATE_WORDS_PER_MINUTE} pitch {PITCH}"
+
+# Values of enumerations in espeak-ng's speak_lib.h.
+_SYNCHRONOUS, _PHONEME_EVENTS, _PHONEME_IPA, _DO_NOT_EXIT = 2, 1, 2, 0x8000
+_PARAMETER_RATE, _PARAMETER_PITCH, _CHARACTERS_UTF8, _BY_CHARACTER = 1, 3, 1, 1
+_EVENT_END_OF_LIST, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """One spoken document."""
+
+    waveform: np.ndarray
+    """float32 in [-1, 1], 16 kHz."""
+    words: tuple[tuple[float, int, int], ...]
+    """(start in seconds, first character, length in characters) of each spoken word."""
+    phones: tuple[tuple[float, str], ...]
+    """(start in seconds, IPA symbol); pauses are empty symbols."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.waveform) / SAMPLE_RATE
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class Synthesiser:
+    """espeak-ng, loaded but silent; `speak` forks a child for every document."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError:
+            raise ValueError("no speech synthesiser here: pip install 'slm[tts]' (espeak-ng, GPL-3)") from None
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        options = _PHONEME_EVENTS | _PHONEME_IPA | _DO_NOT_EXIT
+        self._data = Path(espeakng_loader.get_data_path())
+        self._native_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 1000, str(self._data).encode(), options)
+        if self._native_rate <= 0:
+            raise ValueError(f"espeak-ng did not start with the data in {self._data}: reinstall espeakng-loader")
+
+    def speak(self, text: str, voice: str) -> Speech:
+        """The sound of `text`; `ValueError` for an unknown voice or text without sound."""
+        import soxr
+
+        header, samples = _in_child(lambda: self._speak_here(text, voice))
+        if "error" in header:
+            raise ValueError(header["error"])
+        native = np.frombuffer(samples, dtype="<i2").astype(np.float32) / 32768
+        waveform = soxr.resample(native, self._native_rate, SAMPLE_RATE)
+        return Speech(
+            waveform=np.clip(waveform, -1, 1),
+            words=tuple((start, first, length) for start, first, length in header["words"]),
+            phones=tuple((start, symbol) for start, symbol in header["phones"]),
+        )
+
+    def _has_variant(self, voice: str) -> bool:
+        """espeak-ng falls back to the plain voice, without a word, when the variant after `+` does not exist."""
+        _, plus, variant = voice.partition("+")
+        return not plus or (self._data / "voices" / "!v" / variant).is_file()
+
+    def _speak_here(self, text: str, voice: str) -> tuple[dict, bytes]:
+        chunks: list[bytes] = []
+        words: list[tuple[float, int, int]] = []
+        phones: list[tuple[float, str]] = []
+
+        def receive(waveform, count, events) -> int:
+            if waveform and count > 0:
+                chunks.append(ctypes.string_at(waveform, 2 * count))
+            index = 0
+            while events[index].type != _EVENT_END_OF_LIST:
+                event = events[index]
+                seconds = round(event.sample / self._native_rate, 4)
+                if event.type == _EVENT_WORD:
+                    words.append((seconds, event.text_position - 1, event.length))
+                elif event.type == _EVENT_PHONEME:
+                    phones.append((seconds, event.id.decode("utf-8", "replace")))
+                index += 1
+            return 0
+
+        library, callback = self._library, _CALLBACK(receive)
+        library.espeak_SetSynthCallback(callback)
+        if not self._has_variant(voice) or library.espeak_SetVoiceByName(voice.encode()) != 0:
+            return {"error": f"espeak-ng has no voice {voice!r}: names look like en-us or en-us+f2"}, b""
+        library.espeak_SetParameter(_PARAMETER_RATE, RATE_WORDS_PER_MINUTE, 0)
+        library.espeak_SetParameter(_PARAMETER_PITCH, PITCH, 0)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else the clock seeds the noise of its consonants
+        encoded = text.encode()
+        library.espeak_Synth(encoded, len(encoded) + 1, 0, _BY_CHARACTER, 0, _CHARACTERS_UTF8, None, None)
+        library.espeak_Synchronize()
+        if not chunks:
+            return {"error": f"no sound came out of the text {text[:40]!r}"}, b""
+        return {"words": words, "phones": phones}, b"".join(chunks)
+
+
+def _in_child(work) -> tuple[dict, bytes]:
+    """Result of `work()` computed in a forked child: a JSON header and bytes, over a pipe."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            header, body = work()
+            head = json.dumps(header).encode()
+            with open(writing, "wb") as pipe:
+                pipe.write(struct.pack("<q", len(head)) + head + body)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        message = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status != 0 or len(message) < 8:
+        raise ValueError(f"the synthesiser's process ended with status {status}")
+    (size,) = struct.unpack("<q", message[:8])
+    return json.loads(message[8 : 8 + size]), message[8 + size :]

@@ -1,0 +1,1 @@
+"""Which runs answer a question; owns no mechanism."""

@@ -1,0 +1,89 @@
+"""One run from nothing to trained, validated and scored; what a worker process or a SLURM task executes.
+
+In: a run, its scale, a machine. Out: a finished run folder. Imports torch, so it is imported late.
+"""
+
+import platform
+import subprocess
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from experiments.scales import Scale
+from experiments.studies import benchmark_stores, held_out_stores, training_stores
+from slm.evals.choice import accuracies, choose
+from slm.machine import Machine
+from slm.runlog import RunLog
+from slm.spec import RunSpec
+from slm.store import TokenStore
+from slm.train import train, trained_model
+
+PACKAGES = ("torch", "lightning", "transformers", "numpy", "sentencepiece", "scikit-learn")
+
+
+def complete(run: RunSpec, scale: Scale, root: Path, machine: Machine, report: Callable[[float], None]) -> None:
+    """Train a run unless it is done, then score it on every benchmark that it lacks."""
+    runs_root = root / "runs" / scale.name
+    log = RunLog(runs_root / run.name)
+    if not log.is_done:
+        roles = {name: "train" for name in training_stores(run, scale)}
+        roles |= {name: "validation" for name in held_out_stores(run, scale)}
+        opened = {name: TokenStore(root / "stores" / name) for name in roles}
+        train(
+            run,
+            [opened[name] for name in training_stores(run, scale)],
+            {name: opened[name] for name in held_out_stores(run, scale)},
+            runs_root,
+            machine,
+            _environment(machine, opened, roles),
+            report,
+        )
+    missing = missing_scores(log, run, scale)
+    if missing:
+        model = trained_model(log, machine.accelerator)
+        for benchmark, name in missing.items():
+            _score(log, run, model, benchmark, TokenStore(root / "stores" / name), name, machine)
+
+
+def missing_scores(log: RunLog, run: RunSpec, scale: Scale) -> dict[str, str]:
+    """Benchmark -> store, for those that the run has no score on."""
+    scored = {row["eval"] for row in log.rows("scores")}
+    return {benchmark: name for benchmark, name in benchmark_stores(run, scale).items() if benchmark not in scored}
+
+
+def _score(log: RunLog, run: RunSpec, model, benchmark: str, store: TokenStore, name: str, machine: Machine) -> None:
+    store.verify()
+    items = choose(model, store, machine.score_tokens)
+    log.write(f"items/{benchmark}.jsonl", items)
+    done = log.done
+    head = {key: done[key] for key in ("tokens", "flops")}
+    head = {"step": done["steps"]} | head | {"eval": benchmark}
+    rows = [head | row | {"store": name} for row in accuracies(items)]
+    log.write("scores.jsonl", log.rows("scores") + rows)
+
+
+def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[str, str]) -> dict:
+    """What `env.json` tells: code, machine, versions, and the stores with their sizes and fingerprints."""
+    return {
+        "commit": _commit(),
+        "machine": {
+            "accelerator": machine.accelerator,
+            "threads": machine.threads,
+            "processor": platform.processor() or platform.machine(),
+        },
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "stores": {
+            name: {"role": roles[name], "fingerprint": store.fingerprint}
+            | {key: store.manifest[key] for key in ("num_documents", "num_tokens", "num_units", "seconds")}
+            for name, store in opened.items()
+        },
+    }
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str | None:
+    """The checked-out commit, with `+` when the tree differs from it; None outside a git checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=here, capture_output=True)
+    return found.stdout.decode().strip() or None

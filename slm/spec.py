@@ -1,0 +1,256 @@
+"""What a run is: frozen, typed recipes, their JSON and their fingerprint.
+
+In: plain values. Out: dataclasses that the whole suite shares, and 12 hex digits that name a recipe.
+Labels (name, family, budget, size) are for people and tables; everything else is the recipe and is hashed.
+"""
+
+import hashlib
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+
+class Recipe:
+    """Base of the frozen types below: enforces the declared type of every field (1 and 1.0 differ)."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _fits(value, hints[field.name]):
+                raise TypeError(f"{type(self).__name__}.{field.name} = {value!r} is not of type {hints[field.name]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSpec(Recipe):
+    """Which documents, and how they came to be sound."""
+
+    name: str
+    """An entry of the tables in `data/stores.py`: a corpus or a benchmark."""
+    revision: str
+    split: str
+    documents: int | None = None
+    """The first so many documents of the split; None: all."""
+    voices: tuple[str, ...] = ()
+    """Synthesiser voices, assigned by document; empty: recorded audio, or text that is not spoken."""
+    synthesiser: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitSpec(Recipe):
+    """How sound becomes units: encoder frames, nearest of k centres, runs of equal units collapsed."""
+
+    encoder: str
+    encoder_revision: str
+    clusters: int
+    seed: int
+    learnt_on: CorpusSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec(Recipe):
+    """How units, phones or text become token ids. The last id, `vocabulary - 1`, is the end of a document."""
+
+    kind: Literal["units", "unigram", "phones", "text"]
+    vocabulary: int
+    learnt_on: CorpusSpec | None = None
+    """Documents that the SentencePiece model was learnt on; None for units and phones, which learn nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSpec(Recipe):
+    """Recipe of a token store."""
+
+    corpus: CorpusSpec
+    units: UnitSpec | None
+    """None for text and for phones, which do not pass through an encoder."""
+    tokenizer: TokenizerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Recipe):
+    """A store in a training mixture; weights are relative shares of the training tokens."""
+
+    store: StoreSpec
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Recipe):
+    """A Llama-style decoder: RMSNorm, rotary positions, SwiGLU, no biases, tied embeddings."""
+
+    layers: int
+    width: int
+    heads: int
+    hidden: int
+    """Inner width of the SwiGLU block."""
+    vocabulary: int
+    context: int
+    """Tokens that one window predicts."""
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Recipe):
+    """Optimisation recipe: AdamW on `tokens` tokens in updates of `batch_tokens`."""
+
+    tokens: int
+    batch_tokens: int
+    learning_rate: float
+    """Peak."""
+    warmup_steps: int
+    schedule: Literal["cosine", "wsd"]
+    """wsd: warm-up, constant ("stable"), then a linear decay over the last `decay_fraction` of the steps."""
+    decay_fraction: float
+    """Share of the steps that decay under wsd; cosine decays from the warm-up to the end and ignores it (0.0)."""
+    final_rate: float
+    """Learning rate at the end, as a fraction of the peak."""
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens <= 0 or self.tokens % self.batch_tokens:
+            raise ValueError(
+                f"tokens = {self.tokens:,} is no positive multiple of batch_tokens = {self.batch_tokens:,}: "
+                f"round the budget to whole updates"
+            )
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"{self.warmup_steps} warm-up and {self.decay_steps} decay steps do not fit into {self.steps} updates: "
+                f"take a larger budget, a smaller batch or a shorter warm-up"
+            )
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.batch_tokens
+
+    @property
+    def decay_steps(self) -> int:
+        return round(self.steps * self.decay_fraction) if self.schedule == "wsd" else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec(Recipe):
+    """One training run: labels for people and tables, then the recipe that its fingerprint hashes."""
+
+    name: str
+    """Unique in its scale; the folder of the run."""
+    family: str
+    """What the runs of one curve share, e.g. `units` or `text`."""
+    size: str
+    """Label of the model on the ladder, e.g. `w64`."""
+    budget: str
+    """Label of the token count, e.g. `1200k`."""
+    model: ModelConfig
+    mix: tuple[Source, ...]
+    train: TrainConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mix:
+            raise ValueError(f"run {self.name}: the mixture is empty")
+        if self.train.batch_tokens % self.model.context:
+            raise ValueError(
+                f"run {self.name}: a batch of {self.train.batch_tokens:,} tokens is not a whole number of "
+                f"{self.model.context}-token windows"
+            )
+        for source in self.mix:
+            if source.store.tokenizer.vocabulary > self.model.vocabulary:
+                raise ValueError(
+                    f"run {self.name}: the store's {source.store.tokenizer.vocabulary} token ids do not fit the "
+                    f"model's vocabulary of {self.model.vocabulary}"
+                )
+
+    @property
+    def recipe(self) -> dict:
+        """What the fingerprint hashes."""
+        return {key: to_json(getattr(self, key)) for key in ("model", "mix", "train")}
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.recipe)
+
+    @property
+    def trunk(self) -> str:
+        """Fingerprint of the recipe without its token count: wsd runs that share it share their constant-rate part."""
+        recipe = self.recipe
+        del recipe["train"]["tokens"]
+        return fingerprint(recipe)
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values of a recipe; `TypeError` for anything else, NaN and infinity included."""
+    if is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: to_json(item) for key, item in value.items()}
+    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be part of a recipe")
+
+
+def from_json(kind: type, value: Any) -> Any:
+    """The recipe of type `kind` that `to_json` wrote; `ValueError` for unknown or missing fields."""
+    hints = typing.get_type_hints(kind)
+    unknown, missing = set(value) - set(hints), {f.name for f in fields(kind)} - set(value)
+    if unknown or missing:
+        raise ValueError(f"{kind.__name__}: unknown fields {sorted(unknown)}, missing fields {sorted(missing)}")
+    return kind(**{name: _revive(item, hints[name]) for name, item in value.items()})
+
+
+def fingerprint(recipe: Any) -> str:
+    """First 12 hex digits of the SHA-256 of a recipe's canonical JSON."""
+    text = json.dumps(to_json(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """The fields in which two JSON values differ, as `path: old -> new` lines."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(set(old) | set(new))
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}".strip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{i}]")
+        ]
+    return [] if old == new and type(old) is type(new) else [f"{path}: {old!r} -> {new!r}"]
+
+
+def _options(hint: Any) -> tuple:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    for option in _options(hint):
+        origin = typing.get_origin(option)
+        if origin is Literal:
+            fits = value in typing.get_args(option)
+        elif origin is tuple:
+            fits = type(value) is tuple and all(_fits(item, typing.get_args(option)[0]) for item in value)
+        else:
+            fits = type(value) is option and (option is not float or math.isfinite(value))
+        if fits:
+            return True
+    return False
+
+
+def _revive(value: Any, hint: Any) -> Any:
+    for option in _options(hint):
+        if isinstance(value, dict) and is_dataclass(option):
+            return from_json(option, value)
+        if isinstance(value, list) and typing.get_origin(option) is tuple:
+            return tuple(_revive(item, typing.get_args(option)[0]) for item in value)
+    return value
