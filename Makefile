@@ -12,8 +12,8 @@ demo: $(INSTALLED)
 	$(BIN)/python -m data prepare --scale $(SCALE)
 	$(BIN)/python -m experiments train all --scale $(SCALE)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
-	$(BIN)/python -m paper_figures --scale $(SCALE) --fit
 	$(BIN)/python -m analysis fit --scale $(SCALE)
+	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not slurm and not real_data and not fairseq2"

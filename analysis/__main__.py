@@ -6,14 +6,18 @@ In: `$SLM_ROOT` (default ./out). Out: CSV tables and JSON fits below `results/SC
 import sys
 from typing import Annotated
 
+import pandas as pd
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis import fit as fits_of
 from analysis import frame, laws, summary
-from analysis.folders import root
+from analysis.folders import results_folder, root
 
+WIDTH = 110  # columns that the widest table needs
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Scale = Annotated[str, typer.Option(help="Which scale: micro, mini or paper.")]
 Only = Annotated[list[str] | None, typer.Option(help="Which families; repeat for several. All by default.")]
@@ -37,14 +41,24 @@ def fit(scale: Scale = "micro", only: Only = None) -> None:
     families = laws.families(tables, only or [])
     fits = laws.fit_all(tables, families)
     fits_of.write(fits, root(), scale, families)
+    for section in summary.sections(fits):
+        _show(*section)
     console = Console()
-    for title, frame_, note in summary.sections(fits):
-        table = Table(title=title, caption=note, title_justify="left", caption_justify="left")
-        for column in frame_.columns:
-            table.add_column(column)
-        for row in frame_.itertuples(index=False):
-            table.add_row(*row)
-        console.print(table)
+    console.print(f"{len(fits)} fits of {len(families)} families in {results_folder(root(), scale) / 'fits'}")
+
+
+def _show(title: str, rows: pd.DataFrame, note: str) -> None:
+    """Print a section; intervals on a line of their own, flags below the table."""
+    console = Console(width=max(WIDTH, Console().width), highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in rows.columns.drop("flags"):
+        table.add_column(column, no_wrap=True)
+    for row in rows.drop(columns="flags").itertuples(index=False):
+        table.add_row(*(escape(cell.replace(" [", "\n[")) for cell in row))
+    console.print(f"[bold]{escape(title)}[/bold]", table, sep="\n", end="")
+    for row in rows[rows["flags"] != ""].itertuples(index=False):
+        console.print(f"  {row.family} {getattr(row, 'benchmark', '')}".rstrip() + f": {escape(row.flags)}")
+    console.print(f"  {escape(note)}\n", style="dim")
 
 
 def main() -> None:

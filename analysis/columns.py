@@ -49,7 +49,7 @@ RUNS = LABELS | {
     "val_seconds": _SUMS["seconds"],
     **_RATES,
     "wall_seconds": "wall time of this run's own training, seconds",
-    "commit": "version of the code that trained it",
+    "commit": "version of the code that trained it; empty outside a git checkout",
 }
 SCORES = LABELS | {
     "params_total": RUNS["params_total"],
@@ -84,3 +84,6 @@ LOSSES = {key: LABELS[key] for key in ("name", "fingerprint", "family", "size", 
     **_RATES,
 }
 TABLES = {"runs": RUNS, "scores": SCORES, "curves": CURVES, "losses": LOSSES}
+TEXT = {"scale", "name", "fingerprint", "point", "studies", "family", "size", "budget", "schedule", "tokenizer"}
+TEXT |= {"unit_stream", "val_store", "commit", "eval", "subset", "metric", "store"}
+FLAGS = {"final", "is_val_store"}  # every other column is a number

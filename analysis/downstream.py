@@ -61,7 +61,7 @@ def fit_compute(
     resample_count: int = RESAMPLES,
     seed: int = 0,
 ) -> Fit:
-    """Q = Q0·C^γ on the envelope of the rows up to `cut_flops` (None: `saturation_flops`)."""
+    """Q = Q0·C^γ on the envelope of the rows below `cut_flops` (None: `saturation_flops`)."""
     everything = headline(scores, family, benchmark)
     rows, conventions = _before_saturation(everything, cut_flops, resample_count, seed)
     conventions |= {"envelope": "rows whose accuracy exceeds all cheaper rows"}
@@ -69,7 +69,8 @@ def fit_compute(
     flops, value = rows["flops_6n"].to_numpy(float), rows["value"].to_numpy(float)
     kept = envelope(flops, value)
     if len(kept) < LEAST_POINTS:
-        return unfitted(rows, f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted", **labels)
+        reason = f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted"
+        return unfitted(rows, reason, _flags(everything, len(everything) - len(rows), "gamma", []), **labels)
 
     def on_envelope(counts: np.ndarray) -> np.ndarray:
         drawn = np.flatnonzero(counts)
@@ -85,7 +86,7 @@ def fit_compute(
         intervals=intervals(["Q0", "gamma"], np.array(samples).reshape(-1, 2)),
         objective=float((errors**2).mean() / 2),
         search={},
-        flags=_flags(everything, len(everything) - len(rows), len(counts) < resample_count, "gamma"),
+        flags=_flags(everything, len(everything) - len(rows), "gamma", bootstrap.flags(counts, resample_count)),
         rows=identities(rows),
         kept=tuple(rows["name"].iloc[kept]),
     )
@@ -100,7 +101,7 @@ def fit_loss(
     resample_count: int = RESAMPLES,
     seed: int = 0,
 ) -> Fit:
-    """Q = intercept + slope·L over the rows up to `cut_flops`, with Pearson's r (Cuervo & Marxer 2024, Fig. 4)."""
+    """Q = intercept + slope·L over the rows below `cut_flops`, with Pearson's r (Cuervo & Marxer 2024, Fig. 4)."""
     everything = headline(scores, family, benchmark)
     rows, conventions = _before_saturation(everything, cut_flops, resample_count, seed)
     conventions |= {"loss": column}
@@ -108,7 +109,7 @@ def fit_loss(
     nats, value = rows[column].to_numpy(float), rows["value"].to_numpy(float)
     if len(rows) < LEAST_POINTS or not np.ptp(nats) or not np.ptp(value):
         reason = f"{len(rows)} runs, at least {LEAST_POINTS} of different loss and accuracy wanted"
-        return unfitted(rows, reason, **labels)
+        return unfitted(rows, reason, _flags(everything, len(everything) - len(rows), "slope", []), **labels)
 
     def varied(counts: np.ndarray) -> bool:
         return (counts > 0).sum() >= LEAST_POINTS and np.ptp(nats[counts > 0]) > 0 and np.ptp(value[counts > 0]) > 0
@@ -123,7 +124,7 @@ def fit_loss(
         intervals=intervals(names, samples),
         objective=float(((intercept + slope * nats - value) ** 2).mean() / 2),
         search={},
-        flags=_flags(everything, len(everything) - len(rows), len(counts) < resample_count, "slope"),
+        flags=_flags(everything, len(everything) - len(rows), "slope", bootstrap.flags(counts, resample_count)),
         rows=identities(rows),
     )
 
@@ -141,12 +142,12 @@ def _before_saturation(
     rows: pd.DataFrame, cut_flops: float | None, count: int, seed: int
 ) -> tuple[pd.DataFrame, dict[str, str | int | float | None]]:
     cut = saturation_flops(rows["flops_6n"], rows["value"]) if cut_flops is None else cut_flops
-    kept = rows[rows["flops_6n"] <= cut]
-    rule = f"compute of the cheapest run with accuracy >= {SATURATION}" if cut_flops is None else "given"
+    kept = rows[rows["flops_6n"] < cut]
+    rule = f"the compute of the cheapest with accuracy >= {SATURATION}" if cut_flops is None else "a given compute"
     return kept, {
         "C": "flops_6n",
         "accuracy": f"raw fraction, {METRIC}, no chance correction",
-        "cut_rule": rule,
+        "cut_rule": f"runs below {rule}",
         "cut_flops": cut if np.isfinite(cut) else None,
         "resampled": "runs",
         "resamples": count,
@@ -154,7 +155,7 @@ def _before_saturation(
     }
 
 
-def _flags(rows: pd.DataFrame, cut: int, short: bool, name: str) -> tuple[str, ...]:
+def _flags(rows: pd.DataFrame, cut: int, name: str, resampling: list[str]) -> tuple[str, ...]:
     flags = [f"at chance: {name} means nothing"] if is_at_chance(largest(rows)) else []
     flags += [f"{cut} saturated runs left out"] if cut else []
-    return tuple(flags + (["too few usable resamples"] if short else []))
+    return tuple(flags + resampling)

@@ -9,12 +9,13 @@ import pandas as pd
 
 from analysis import bootstrap
 from analysis.fit import Fit, identities, intervals, unfitted
-from analysis.minimise import Residuals, minimise
+from analysis.minimise import Minimum, Residuals, minimise
 
 LAW, LAW_OFFSET = "loss_envelope", "loss_envelope_offset"
 RESAMPLES = 1000
 RESAMPLES_OFFSET = 200
 LEAST_POINTS, LEAST_POINTS_OFFSET = 3, 5  # points on the hull: one more than constants, two more; choices
+OFFSET_NAMES = ["E", "K", "gamma"]
 DELTA = 0.03
 """As the parametric law's."""
 
@@ -70,7 +71,7 @@ def fit(
         intervals=intervals(["L0", "gamma"], np.array(samples) * (1, -1) if samples else np.empty((0, 2))),
         objective=float((errors**2).mean() / 2),
         search={},
-        flags=("too few usable resamples",) if len(counts) < resample_count else (),
+        flags=tuple(bootstrap.flags(counts, resample_count)),
         conventions=conventions,
         rows=identities(rows),
         kept=tuple(rows["name"].iloc[kept]),
@@ -84,39 +85,46 @@ def fit_offset(
     resample_count: int = RESAMPLES_OFFSET,
     seed: int = 0,
 ) -> Fit:
-    """L = E + K·C^-γ on the hull of all rows; resamples draw from the hull's points."""
+    """L = E + K·C^-γ on the hull; every resample has its own hull."""
     rows, labels = _rows(runs, family, column, LAW_OFFSET)
-    conventions = _conventions(rows, column, resample_count, seed) | {"huber_delta": DELTA, "resampled": "hull points"}
+    conventions = _conventions(rows, column, resample_count, seed) | {"huber_delta": DELTA}
     flops, nats = rows["flops_6n"].to_numpy(float), rows[column].to_numpy(float)
     kept = hull(flops, nats)
     if len(kept) < LEAST_POINTS_OFFSET:
         reason = f"{len(kept)} points on the envelope, at least {LEAST_POINTS_OFFSET} wanted"
         return unfitted(rows, reason, **labels, conventions=conventions)
-    x, y = np.log(flops[kept]), np.log(nats[kept])
+
+    def on_hull(counts: np.ndarray) -> np.ndarray:
+        drawn = np.flatnonzero(counts)
+        return np.isin(np.arange(len(rows)), drawn[hull(flops[drawn], nats[drawn])])
+
+    x, y = np.log(flops), np.log(nats)
     lower, upper = np.array([y.min() - 7.0, y.min() - 7.0, 0.005]), np.array([y.max() + 1.0, y.max() + 1.0, 3.0])
     starts = np.array([[y.min() + np.log(share), y.mean() + np.log(1 - share), 0.2] for share in (0.1, 0.5, 0.9)])
     residuals = _offset_residuals(x - x.mean(), y)
-    best = minimise(residuals, starts, np.ones((1, len(kept))), DELTA, lower, upper)[0]
-    counts = bootstrap.resamples(len(kept), resample_count, seed, lambda c: (c > 0).sum() >= LEAST_POINTS)
-    draws = minimise(residuals, best.params[None], counts, DELTA, lower, upper)
-    names = ["E", "K", "gamma"]
-    edge = np.mean([draw.at_bound for draw in draws], axis=0)
-    flags = [
-        f"unidentified: {name} (on its bound in {share:.0%} of the resamples)"
-        for name, share, bound in zip(names, edge, best.at_bound, strict=True)
-        if share > 0.025 or bound
-    ]
-    samples = np.array([_offset_values(draw.params, x.mean()) for draw in draws])
+    best = minimise(residuals, starts, on_hull(np.ones(len(rows)))[None], DELTA, lower, upper)[0]
+    counts = bootstrap.resamples(len(rows), resample_count, seed, lambda c: on_hull(c).sum() > LEAST_POINTS)
+    draws = minimise(residuals, best.params[None], np.array([on_hull(c) for c in counts]), DELTA, lower, upper)
     return Fit(
         **labels,
-        params=dict(zip(names, _offset_values(best.params, x.mean()), strict=True)),
-        intervals=intervals(names, samples),
+        params=dict(zip(OFFSET_NAMES, _offset_values(best.params, x.mean()), strict=True)),
+        intervals=intervals(OFFSET_NAMES, np.array([_offset_values(draw.params, x.mean()) for draw in draws])),
         objective=best.objective,
         search=best.search,
-        flags=tuple(flags),
+        flags=_offset_flags(best, draws) + tuple(bootstrap.flags(counts, resample_count)),
         conventions=conventions,
         rows=identities(rows),
         kept=tuple(rows["name"].iloc[kept]),
+    )
+
+
+def _offset_flags(best: Minimum, draws: list[Minimum]) -> tuple[str, ...]:
+    """Constants that the fit, or more than a fortieth of the resamples, leaves on the edge of what is searched."""
+    edge = np.mean([draw.at_bound for draw in draws], axis=0) if draws else np.zeros(len(OFFSET_NAMES))
+    return tuple(
+        f"at bound: {name}" if bound else f"unidentified: {name} (on its bound in {share:.0%} of the resamples)"
+        for name, share, bound in zip(OFFSET_NAMES, edge, best.at_bound, strict=True)
+        if share > 0.025 or bound
     )
 
 

@@ -49,10 +49,10 @@ def identities(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     return tuple(zip(rows["name"], rows["fingerprint"], strict=True))
 
 
-def unfitted(rows: pd.DataFrame, reason: str, **labels: object) -> Fit:
-    """The `Fit` of a law that these rows cannot determine."""
+def unfitted(rows: pd.DataFrame, reason: str, flags: tuple[str, ...] = (), **labels: object) -> Fit:
+    """The `Fit` of a law that these rows cannot determine, with what else there is to say of them."""
     nothing = {"params": {}, "intervals": {}, "objective": None, "search": {}}
-    return Fit(**nothing, flags=(f"not fitted: {reason}",), rows=identities(rows), **labels)
+    return Fit(**nothing, flags=(f"not fitted: {reason}", *flags), rows=identities(rows), **labels)
 
 
 def intervals(names: list[str], samples: np.ndarray) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.columns import TABLES
+from analysis.columns import FLAGS, TABLES, TEXT
 from analysis.folders import results_folder, write_if_changed
 from slm.atomic import read_json
 from slm.flops import flops_per_token, params_non_embedding, params_total, training_flops
@@ -74,19 +74,25 @@ def read(root: Path, scale: str) -> Tables:
     folder = results_folder(root, scale) / "tables"
     if not (folder / "runs.csv").exists():
         raise ValueError(f"{folder}: no tables; run `python -m analysis collect --scale {scale}` first")
-    text = {name: str for name in ("name", "fingerprint", "point", "size", "budget", "unit_stream", "commit")}
-    return Tables(
-        **{
-            name: pd.read_csv(
-                folder / f"{name}.csv",
-                float_precision="round_trip",
-                dtype={column: text[column] for column in columns if column in text},
-                keep_default_na=False,
-                na_values={column: [""] for column in columns if column.startswith("nats_")},
-            )
-            for name, columns in TABLES.items()
-        }
-    )
+    frames = {}
+    for name, columns in TABLES.items():
+        strings = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+        if missing := sorted(set(columns) ^ set(strings.columns)):
+            raise ValueError(f"{folder / name}.csv: columns {missing} differ from this version's; collect again")
+        frames[name] = pd.DataFrame({column: _typed(column, strings[column]) for column in columns})
+    return Tables(**frames)
+
+
+def _typed(column: str, strings: pd.Series) -> pd.Series:
+    """A column's values; numbers by Python's own reading, which is exact under every version of pandas."""
+    if column in TEXT:
+        return strings
+    if column in FLAGS:
+        return strings == "True"
+    try:
+        return strings.map(int).astype("int64")
+    except ValueError:
+        return strings.map(lambda text: float(text) if text else float("nan")).astype(float)
 
 
 def _studies(folder: Path) -> dict[str, dict[str, str]]:
@@ -126,7 +132,7 @@ def _run_row(log: RunLog, spec: RunSpec) -> dict:
             raise ValueError(f"{tokens:,} tokens were seen, spec.json asks for {spec.train.tokens:,}; train it anew")
     with _naming(log.folder / "env.json"):
         env = read_json(log.folder / "env.json")
-        commit, unique = env["commit"], _unique_tokens(spec, env["stores"])
+        commit, unique = env["commit"] or "", _unique_tokens(spec, env["stores"])
     with _naming(log.folder / "val.jsonl"):
         final = [row for row in log.rows("val") if row["store"] == store]
         if not final:
@@ -220,14 +226,18 @@ def _loss_rows(log: RunLog, spec: RunSpec, run: dict) -> Iterator[dict]:
         last = {row["store"]: number for number, row in enumerate(rows)}
         shared = {column: run[column] for column in TABLES["losses"] if column in run}
         for number, row in enumerate(rows):
-            yield shared | _sums(row) | {
-                "step": row["step"],
-                "tokens": row["tokens"],
-                "flops_6n": per_token * float(row["tokens"]),
-                "final": last[row["store"]] == number,
-                "is_val_store": row["store"] == run["val_store"],
-                "store": row["store"],
-            }
+            yield (
+                shared
+                | _sums(row)
+                | {
+                    "step": row["step"],
+                    "tokens": row["tokens"],
+                    "flops_6n": per_token * float(row["tokens"]),
+                    "final": last[row["store"]] == number,
+                    "is_val_store": row["store"] == run["val_store"],
+                    "store": row["store"],
+                }
+            )
 
 
 def _sums(row: dict) -> dict:

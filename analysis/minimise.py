@@ -89,8 +89,7 @@ def _best(
     ]
     norms = np.array([np.abs(end.x - np.clip(end.x - end.grad, lower, upper)).max() for end in ends])
     best = min(range(len(ends)), key=lambda index: ends[index].cost)
-    stationary = [end.x for end, norm in zip(ends, norms, strict=True) if norm < STATIONARY]
-    point = ends[best].x
+    point, stationary = ends[best].x, [end.x for end, norm in zip(ends, norms, strict=True) if norm < STATIONARY]
     return Minimum(
         params=point,
         objective=float(ends[best].cost * delta**2),

@@ -18,9 +18,10 @@ DERIVED = ["G", "a", "b"]
 DELTA = 0.03
 """Cuervo & Marxer 2024, section 3.1; the method they cite uses 1e-3."""
 MAX_EPOCHS = 1.1  # single epoch, with slack for stores that end a little before the budget: a choice
-RESAMPLES = 300
+RESAMPLES = 400
 EXPONENTS = (0.01, 3.0)  # bounds of α and β: choices
 VANISHING = 7.0  # a term below e^-7 of the smallest loss counts as absent: a choice
+WIDE = 3.0  # an interval of E, α or β that spans this factor says little: a choice
 GRID = (0.05, 0.15, 0.3, 0.6, 1.2)  # starting exponents: a choice
 
 Constants = dict[str, float]
@@ -72,7 +73,7 @@ def fit(
     n, d, nats = (rows[name].to_numpy(float) for name in ("params_total", "tokens", column))
     bounds = _bounds(nats)
     starts = np.array([_start(n, d, nats, alpha, beta) for alpha in GRID for beta in GRID])
-    residuals = _residuals(n, d, nats)
+    residuals = log_residuals(n, d, nats)
     best = minimise(residuals, starts, np.ones((1, len(rows))), delta, *bounds)[0]
     counts = bootstrap.resamples(len(rows), resample_count, seed, lambda kept: not _undetermined(rows[kept > 0]))
     draws = minimise(residuals, best.params[None], counts, delta, *bounds)
@@ -84,10 +85,23 @@ def fit(
         intervals=found,
         objective=best.objective,
         search=best.search,
-        flags=_flags(best, draws, repeated, len(counts) < resample_count),
+        flags=_flags(best, draws, found, repeated, bootstrap.flags(counts, resample_count)),
         conventions=conventions,
         rows=identities(rows),
     )
+
+
+def log_residuals(n: np.ndarray, d: np.ndarray, nats: np.ndarray) -> Residuals:
+    """Log residuals in θ = (ln E, ln A-term, ln B-term, α, β), the terms taken at the geometric means of N and D."""
+    x, y, target = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean(), np.log(nats)
+
+    def residuals(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        terms = np.exp([theta[0] + 0 * x, theta[1] - theta[3] * x, theta[2] - theta[4] * y])
+        total = terms.sum(0)
+        first, second, third = terms / total
+        return np.log(total) - target, np.stack([first, second, third, -x * second, -y * third], 1)
+
+    return residuals
 
 
 def _conventions(column: str, delta: float, count: int, seed: int, repeated: int) -> dict:
@@ -117,19 +131,6 @@ def _undetermined(rows: pd.DataFrame) -> str:
     return f"{budgets} token counts, at least 3 separate E, B and beta" if budgets < 3 else ""
 
 
-def _residuals(n: np.ndarray, d: np.ndarray, nats: np.ndarray) -> Residuals:
-    """Log residuals in θ = (ln E, ln A-term, ln B-term, α, β), the terms taken at the geometric means of N and D."""
-    x, y, target = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean(), np.log(nats)
-
-    def residuals(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        terms = np.exp([theta[0] + 0 * x, theta[1] - theta[3] * x, theta[2] - theta[4] * y])
-        total = terms.sum(0)
-        first, second, third = terms / total
-        return np.log(total) - target, np.stack([first, second, third, -x * second, -y * third], 1)
-
-    return residuals
-
-
 def _values(theta: np.ndarray, n: np.ndarray, d: np.ndarray) -> list[float]:
     """E, A, B, α, β, then G, a, b of a θ."""
     alpha, beta = float(theta[3]), float(theta[4])
@@ -152,21 +153,24 @@ def _bounds(nats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([low] * 3 + [EXPONENTS[0]] * 2), np.array([high] * 3 + [EXPONENTS[1]] * 2)
 
 
-def _flags(best: Minimum, draws: list[Minimum], repeated: int, short: bool) -> tuple[str, ...]:
+def _flags(best: Minimum, draws: list[Minimum], found: dict, repeated: int, resampling: list[str]) -> tuple[str, ...]:
     """What keeps the constants from being taken at face value.
 
     A constant is at bound when the fit, and unidentified when more than a fortieth of the resamples, ends on the
     edge of what is searched: its interval is then the search's, not the data's.
     """
     edge = np.mean([draw.at_bound for draw in draws], axis=0) if draws else np.zeros(len(NAMES))
-    flags = [f"at bound: {name}" for name, bound in zip(NAMES, best.at_bound, strict=True) if bound]
-    flags += [
-        f"unidentified: {name} (on its bound in {share:.0%} of the resamples)"
-        for name, share, bound in zip(NAMES, edge, best.at_bound, strict=True)
-        if share > 0.025 and not bound
-    ]
+    flags = []
+    for name, bound, share in zip(NAMES, best.at_bound, edge, strict=True):
+        low, high = found.get(name, (1.0, 1.0))
+        if bound:
+            flags.append(f"at bound: {name}")
+        elif share > 0.025:
+            flags.append(f"unidentified: {name} (on its bound in {share:.0%} of the resamples)")
+        elif name not in ("A", "B") and high > WIDE * low:
+            flags.append(f"weakly identified: {name} (its interval spans a factor {high / low:.1f})")
     if best.gradient_norm > 1e-3:
         flags.append(f"not converged: gradient norm {best.gradient_norm:.1e}")
     if repeated:
         flags.append(f"{repeated} runs with repeated tokens left out")
-    return tuple(flags + (["too few usable resamples"] if short else []))
+    return tuple(flags + resampling)

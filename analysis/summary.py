@@ -10,7 +10,7 @@ from analysis.fit import Fit
 Section = tuple[str, pd.DataFrame, str]
 
 _LAWS = {
-    "loss_parametric": ("Loss against parameters and tokens: L = E + A/N^α + B/D^β, N_opt = G (C/6)^a", "family"),
+    "loss_parametric": ("Loss against parameters and tokens: L = E + A/N^α + B/D^β, N_opt ∝ C^a", "family"),
     "loss_envelope": ("Least loss against compute: L = L0 · C^-γ", "family"),
     "loss_envelope_offset": ("Least loss against compute, with an offset: L = E + K · C^-γ", "family"),
     "accuracy_compute": ("Best accuracy against compute: Q = Q0 · C^γ", "benchmark"),
@@ -20,8 +20,8 @@ _SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 
 def number(value: float) -> str:
-    """Four significant digits, in powers of ten only where the value is far from one."""
-    return f"{value:.3g}" if abs(value) >= 1e4 or 0 < abs(value) < 1e-3 else f"{value:.4g}"
+    """Three significant digits, in powers of ten only where the value is far from one."""
+    return (f"{value:.0f}" if 1e3 <= abs(value) < 1e4 else f"{value:.3g}").replace("-", "−")
 
 
 def with_interval(fit: Fit, name: str) -> str:
@@ -38,7 +38,7 @@ def sections(fits: list[Fit]) -> list[Section]:
 
 
 def _section(law: str, fits: list[Fit]) -> Section:
-    names = list(dict.fromkeys(name for fit in fits for name in fit.params))
+    names = [name for name in dict.fromkeys(name for fit in fits for name in fit.params) if name not in ("G", "b")]
     rows = []
     for fit in fits:
         labels = {"family": fit.family}

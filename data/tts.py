@@ -6,6 +6,7 @@ parent that has never spoken and never imported torch, and can be spoken again a
 """
 
 import ctypes
+import gc
 import json
 import os
 import struct
@@ -133,6 +134,7 @@ def _in_child(work) -> tuple[dict, bytes]:
     if child == 0:
         status = 1
         try:
+            gc.disable()  # a collection would touch, and so copy, every page of the parent
             os.close(reading)
             header, body = work()
             head = json.dumps(header).encode()

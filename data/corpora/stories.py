@@ -5,13 +5,13 @@ put into words (choices that do not); the hash of the plan decides its split, so
 """
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from random import Random
 
-from data.corpora.world import ASIDES, CAUSES, CHARACTERS, LOOKS, SIZES, TIMES, TOPICS, TRAITS
+from data.corpora.world import ASIDES, CAUSES, CHARACTERS, LOOKS, SIZES, TIMES, TOPICS, TRAIT_ASIDES, TRAITS
 from data.utterance import Utterance
 
 REVISION = "1"
@@ -51,11 +51,11 @@ class Scheme:
 
 
 OPENINGS = (
-    "{H} is a {T} {child} at the {place}.",
-    "{H} lives near the {place} and is very {T}.",
-    "{H} is a {T} {child} and likes {animals}.",
-    "{H} works with the {workers} and is very {T}.",
-    "{H} and {F} like {animals} and {H} is {T}.",
+    "{H} lives near the {place} and {he} is {T}.",
+    "{H} works at the {place} and {he} is {T}.",
+    "{H} is {T} and {he} likes the {animals}.",
+    "{H} is {T} and {he} likes the {Xs} at the {place}.",
+    "{H} and {F} like the {animals} and {H} is {T}.",
 )
 
 _SEEK_GOAL = (
@@ -70,17 +70,17 @@ _SEEK_MIDDLE = (
 )
 _CAUSE_GOAL = (
     "{time} {H} took a {look} {X} to the {place}.",
-    "{time} {H} worked with a {look} {X}.",
+    "{time} {H} hurt {himself} with a {look} {X}.",
     "{H} saw a {look} {X} near the {spot} {time}.",
 )
 _CAUSE_MIDDLE = (
     "{F} was there and talked to the {worker}.",
-    "{F} saw {him} and waited near the {animals}.",
-    "{F} came with some {stuff} for the {animals}.",
+    "{F} saw {him} and many {Xs} near the {animals}.",
+    "{F} came with much {stuff} for the {animals}.",
 )
 _HAVE_GOAL = (
     "{time} {H} had a {look} {X}.",
-    "{H} found a {look} {X} {time}.",
+    "{H} found {himself} a {look} {X} {time}.",
     "{time} {H} came with a {look} {X}.",
 )
 _GIVE_MIDDLE = (
@@ -89,7 +89,7 @@ _GIVE_MIDDLE = (
 )
 _GIVE_TURN = (
     "{F} asked {H} for the {X} near the {spot}.",
-    "so {F} came to {him} and waited for the {X}.",
+    "{F} asked the {T} {child} for the {X}.",
 )
 _DARE_GOAL = (
     "{time} {F} lost a {look} {X}.",
@@ -101,7 +101,7 @@ _DARE_MIDDLE = (
 )
 _DARE_TURN = (
     "{F} asked {H} for help near the {spot}.",
-    "{F} talked to {him} and looked at the {animal}.",
+    "{F} asked the {T} {child} near the {spot}.",
 )
 _WORK_GOAL = (
     "{time} the {worker} wanted to have many {look} {Xs}.",
@@ -113,7 +113,7 @@ _WORK_MIDDLE = (
 )
 _WORK_TURN = (
     "{F} helped the {worker} and took two {Xs}.",
-    "{F} carried two {Xs} to the {spot}.",
+    "the {worker} looked at {F} and the {T} {child}.",
 )
 _HELPER_MIDDLE = (
     "{F} asked the {worker} and saw the {animal}.",
@@ -202,12 +202,12 @@ KINDS = {
             goal=(
                 "{time} {H} wanted to have a {look} {X}.",
                 "{time} {H} saw a {look} {X} and liked it.",
-                "{H} wanted to make a {look} {X} {time}.",
+                "{H} wanted to find {himself} a {look} {X} {time}.",
             ),
             middle=(
                 "{F} talked to the {worker} about the {X}.",
-                "{he} and {F} carried some {stuff} to the {spot}.",
-                "{F} helped {him} and they worked in the {spot}.",
+                "{he} and {F} looked at the {Xs} in the {spot}.",
+                "{F} helped {him} and they looked for a {X}.",
             ),
             turn=(
                 "the {worker} thanked them and went to the {spot}.",
@@ -307,7 +307,7 @@ def draw_plan(random: Random) -> Plan:
 
 def split_of(plan: Plan) -> str:
     """The only split that a plan may occur in: of 20 plans, 18 are for training, one for validation, one for test."""
-    residue = int.from_bytes(sha256("|".join(astuple(plan)).encode()).digest()[:8]) % 20
+    residue = int.from_bytes(sha256("|".join(vars(plan).values()).encode()).digest()[:8]) % 20
     return SPLITS[max(0, residue - 17)]
 
 
@@ -356,10 +356,11 @@ def endings(plan: Plan) -> list[str]:
 
 
 def story(plan: Plan, random: Random, num_sentences: int) -> list[str]:
-    """The sentences of a story: the core, asides anywhere between its first and last sentence, and an ending."""
+    """The sentences of a story: the core, asides anywhere before or among it, and an ending."""
     sentences = core(plan, random)
-    for template in random.sample(ASIDES, num_sentences - 5):
-        sentences.insert(random.randint(1, len(sentences)), _aside(template, plan, random))
+    slots = words(plan) | {"size": random.choice(SIZES)}
+    for template in random.sample(_ASIDES[plan.trait], num_sentences - 5):
+        sentences.insert(random.randint(0, len(sentences)), template.format_map(slots))
     return [*sentences, random.choice(endings(plan))]
 
 
@@ -390,9 +391,5 @@ def _plan_and_random(split: str, index: int) -> tuple[Plan, Random]:
     return plan, random
 
 
-def _aside(template: str, plan: Plan, random: Random) -> str:
-    thing = random.choice(TOPICS[plan.topic].things)
-    return template.format_map(words(plan) | {"Z": thing, "Zs": f"{thing}s", "size": random.choice(SIZES)})
-
-
 _TOPIC_WORDS = {place: topic.words() for place, topic in TOPICS.items()}
+_ASIDES = {trait: (*ASIDES, *(3 * TRAIT_ASIDES[trait])) for trait in TRAITS}

@@ -50,20 +50,14 @@ TOPICS = {
               things=("cake", "spoon", "pie"), stuff="flour"),
         Topic(place="school", spot="hall", worker="teacher", animal="rabbit",
               things=("book", "pencil", "map"), stuff="paper"),
-        Topic(place="garden", spot="shed", worker="gardener", animal="frog",
-              things=("rose", "seed", "shovel"), stuff="grass"),
         Topic(place="castle", spot="tower", worker="knight", animal="horse",
               things=("crown", "sword", "key"), stuff="gold"),
-        Topic(place="circus", spot="tent", worker="clown", animal="monkey",
-              things=("drum", "ball", "whistle"), stuff="music"),
     )
 }  # fmt: skip
 
 BOY = Gender(child="boy", subject="he", object="him", possessive="his", reflexive="himself")
 GIRL = Gender(child="girl", subject="she", object="her", possessive="her", reflexive="herself")
-CHARACTERS = {name: BOY for name in ("tom", "ben", "jack", "sam")} | {
-    name: GIRL for name in ("ann", "mia", "lucy", "kate")
-}
+CHARACTERS = {"tom": BOY, "ben": BOY, "jack": BOY, "ann": GIRL, "mia": GIRL, "lucy": GIRL}
 
 OPPOSITE_TRAITS = {
     "kind": "greedy", "greedy": "kind", "brave": "shy", "shy": "brave", "busy": "lazy", "lazy": "busy",
@@ -88,26 +82,28 @@ ASIDES = (
     "the {animals} were hungry near the {spot}.",
     "the {animal} lives in the {spot} and likes {stuff}.",
     "the {animals} live in the {spot} and like {stuff}.",
-    "the {worker} has many {Zs} in the {spot}.",
-    "the {workers} have many {Zs} in the {spot}.",
-    "the {Z} in the {spot} is {size}.",
-    "the {Zs} in the {spot} are {size}.",
-    "{F} looked at this {Z} near the {spot}.",
-    "{F} looked at these {Zs} near the {spot}.",
+    "the {worker} has many {Xs} in the {spot}.",
+    "the {workers} have many {Xs} in the {spot}.",
+    "the {X} in the {spot} is {size}.",
+    "the {Xs} in the {spot} are {size}.",
+    "{F} looked at this {X} near the {spot}.",
+    "{F} looked at these {Xs} near the {spot}.",
     "this {animal} was {size} and liked {stuff}.",
     "these {animals} were {size} and liked {stuff}.",
-    "this {Z} was {size} but these {Zs} were fine.",
+    "this {X} was {size} but these {Xs} were fine.",
     "{H} hid {himself} in the {spot}.",
     "{H} washed {himself} near the {spot}.",
-    "{F} hurt {f_himself} with the {Z}.",
+    "{H} hurt {himself} with the {X}.",
+    "{F} hid {f_himself} from the {workers}.",
+    "{F} hurt {f_himself} with the {X}.",
     "{F} washed {f_himself} near the {animals}.",
     "{H} and {F} hid themselves in the {spot}.",
     "{F} and {H} washed themselves near the {spot}.",
-    "the {workers} hurt themselves with the {Zs}.",
-    "the {worker} slept near the {spot}.",
+    "the {workers} hurt themselves with the {Xs}.",
+    "{F} slept near the {spot}.",
     "the {animal} slept and the {workers} laughed.",
     "{F} fell and the {animals} ran to the {spot}.",
-    "the {worker} carried a {Z} to the {spot}.",
+    "the {worker} carried a {X} to the {spot}.",
     "the {animal} found some {stuff} near the {spot}.",
     "{F} took some {stuff} from the {worker}.",
     "{F} waited for the {workers} near the {spot}.",
@@ -120,18 +116,35 @@ ASIDES = (
     "the {worker} did not see the {animals}.",
     "{F} wanted to take some {stuff} to the {animals}.",
     "the {workers} did not eat the {stuff}.",
-    "the {animal} could not break the {Z}.",
+    "the {animal} could not break the {X}.",
     "{he} saw the {worker} and the {worker} saw {him}.",
+    "{he} saw {F} and {F} thanked {him}.",
+    "{he} helped {F} in the {spot}.",
+    "they thanked {F} and the {workers} helped {him}.",
     "they thanked the {worker} and the {worker} thanked them.",
     "the {animals} saw {f_him} and {f_he} saw the {animals}.",
     "there was much {stuff} in the {spot}.",
-    "there were many {Zs} near the {spot}.",
-    "{F} had much {stuff} and many {Zs}.",
+    "there were many {Xs} near the {spot}.",
+    "{F} saw much {stuff} in the {spot}.",
+    "{F} saw many {Xs} in the {spot}.",
+    "{H} had much {stuff} at the {place}.",
+    "{H} had many {Xs} at the {place}.",
+    "{F} had much {stuff} and many {Xs}.",
     "nobody saw any {animals} near the {spot}.",
     "everybody saw some {animals} near the {spot}.",
-    "nobody had any {stuff} in the {spot}.",
-    "everybody had some {stuff} at the {place}.",
+    "nobody had any {Xs} in the {spot}.",
+    "everybody had some {Xs} at the {place}.",
 )
 """What may be said at any point of a story without changing its ending: the grammar of the world, at work."""
+
+TRAIT_ASIDES = {
+    "kind": ("{H} gave some {stuff} to the {animals}.", "{H} helped the {workers} in the {spot}."),
+    "greedy": ("{H} hid some {stuff} from the {animals}.", "{H} took much {stuff} from the {workers}."),
+    "brave": ("{H} went to the {animals} and laughed.", "{H} went into the dark {spot}."),
+    "shy": ("{H} ran and hid from the {animals}.", "{H} hid near the dark {spot}."),
+    "busy": ("{H} carried much {stuff} to the {spot}.", "{H} worked for the {workers} all day."),
+    "lazy": ("{H} slept all day near the {animals}.", "{H} slept all day in the {spot}."),
+}
+"""What a hero with a trait does at any point of a story."""
 
 SIZES = ("big", "small", "old", "new")

@@ -38,10 +38,13 @@ PHENOMENA = {
     "anaphor_number": (
         ("{H} hid [{himself}|themselves] in the {spot}.", "{H} and {F} hid [themselves|{himself}] in the {spot}."),
         ("{H} hurt [{himself}|themselves] with the {X}.", "the {workers} hurt [themselves|{himself}] with the {X}."),
-        ("{H} washed [{himself}|themselves] there.", "{F} and {H} washed [themselves|{himself}] there."),
+        (
+            "{H} washed [{himself}|themselves] near the {spot}.",
+            "{F} and {H} washed [themselves|{himself}] near the {spot}.",
+        ),
     ),
     "argument_structure_object": (
-        ("the {worker} [slept|found] near the {spot}.", "the {worker} [found|slept] the {X} near the {spot}."),
+        ("{F} [slept|found] near the {spot}.", "{F} [found|slept] the {X} near the {spot}."),
         ("{F} [fell|took] near the {animals}.", "{F} [took|fell] some {stuff} from the {animals}."),
         ("{H} [laughed|carried] near the {spot}.", "{H} [carried|laughed] the {X} to the {spot}."),
     ),
@@ -62,13 +65,13 @@ PHENOMENA = {
         ("{F} helped [{him}|{he}] with the {animals}.", "[{he}|{him}] helped {F} with the {animals}."),
     ),
     "quantifiers": (
-        ("there was [much|many] {stuff} in the {spot}.", "there were [many|much] {Xs} in the {spot}."),
+        ("{F} saw [much|many] {stuff} in the {spot}.", "{F} saw [many|much] {Xs} in the {spot}."),
         ("{F} had [much|many] {stuff} near the {spot}.", "{F} had [many|much] {Xs} near the {spot}."),
-        ("there was much [{stuff}|{Xs}] at the {place}.", "there were many [{Xs}|{stuff}] at the {place}."),
+        ("{H} had much [{stuff}|{Xs}] at the {place}.", "{H} had many [{Xs}|{stuff}] at the {place}."),
     ),
     "negative_polarity": (
-        ("nobody saw [any|some] {animals} near the {spot}.", "everybody saw [some|any] {animals} near the {spot}."),
-        ("[nobody|everybody] had any {stuff}.", "[everybody|nobody] had some {stuff}."),
+        ("nobody saw [any|some] {Xs} near the {spot}.", "everybody saw [some|any] {Xs} near the {spot}."),
+        ("[nobody|everybody] had any {Xs}.", "[everybody|nobody] had some {Xs}."),
         ("[nobody|everybody] found any {Xs} there.", "[everybody|nobody] found some {Xs} there."),
     ),
     "animate_subject": (

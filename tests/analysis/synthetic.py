@@ -36,7 +36,9 @@ STUDIES = {
     "scaling": [("units", size, budget) for size, budget in product(SIZES, BUDGETS)],
     "tokenizers": [(family, *point) for family in ("unigram", "phones") for point in product(*SHORT)],
     "text": [("text", *point) for point in product(*SHORT)],
-    "synthetic": [(family, size, "1200k") for family in ("units", "almanac") for size in SHORT[0]],
+    "synthetic": [
+        (family, *point) for family in ("units", "almanac") for point in product(SHORT[0], ("600k", "1200k"))
+    ],
 }
 
 

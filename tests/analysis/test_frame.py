@@ -1,0 +1,117 @@
+"""Collecting: rows, divisions, identities and what a malformed folder is told."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import frame
+from analysis.columns import TABLES
+from analysis.noise import seed_spread
+
+
+def one_run(synthetic, folder, family="units"):
+    spec = synthetic.recipe(family, "w32", "300k")
+    synthetic.write_run(folder, spec, 0.0, np.random.default_rng(0))
+    return spec, folder / "runs" / "micro" / spec.name
+
+
+def test_tables_have_the_documented_columns_and_every_run(tables, synthetic):
+    for name, columns in TABLES.items():
+        assert list(getattr(tables, name).columns) == list(columns)
+    expected = {(family, size, budget) for points in synthetic.STUDIES.values() for family, size, budget in points}
+    first = tables.runs[tables.runs["seed"] == 0]
+    assert set(zip(first["family"], first["size"], first["budget"], strict=True)) == expected
+    shared = tables.runs.set_index("name").loc["units/1200k/w32", "studies"]
+    assert shared == "scaling;synthetic"
+
+
+def test_rates_are_sums_divided_and_missing_where_they_mean_nothing(synthetic, tmp_path):
+    spec, _ = one_run(synthetic, tmp_path)
+    one_run(synthetic, tmp_path, "text")
+    runs = frame.collect(tmp_path, "micro")[0].runs.set_index("family")
+    row = runs.loc["units"]
+    loss = float(synthetic.law("units", row["params_total"], spec.train.tokens))
+    assert row["nats_per_token"] == pytest.approx(loss, rel=1e-12)
+    assert row["nats_per_second"] == pytest.approx(loss * synthetic.UNITS / synthetic.SECONDS, rel=1e-12)
+    assert row["flops_6n"] == 6.0 * row["params_total"] * row["tokens"]
+    assert np.isnan(runs.loc["text", "nats_per_unit"]) and np.isnan(runs.loc["text", "nats_per_second"])
+
+
+def test_unique_tokens_are_capped_by_the_store_and_by_what_was_seen(synthetic, tmp_path):
+    spec, folder = one_run(synthetic, tmp_path)
+    assert frame.collect(tmp_path, "micro")[0].runs.loc[0, "epochs"] == 1.0
+    env = json.loads((folder / "env.json").read_text())
+    env["stores"]["s"]["num_tokens"] = spec.train.tokens // 4
+    (folder / "env.json").write_text(json.dumps(env))
+    row = frame.collect(tmp_path, "micro")[0].runs.loc[0]
+    assert (row["unique_tokens"], row["epochs"]) == (spec.train.tokens // 4, 4.0)
+
+
+def test_curves_are_thinned_to_bin_means_that_end_at_the_last_step(tables):
+    counts = tables.curves.groupby("name").size()
+    assert counts.max() <= frame.CURVE_POINTS
+    ends = tables.curves.groupby("name")["step"].max()
+    assert (ends == tables.runs.set_index("name")["steps"]).all()
+
+
+def test_csv_round_trips_exactly_and_is_rewritten_only_when_changed(tables, tmp_path):
+    assert len(frame.write(tables, tmp_path, "micro")) == 5
+    assert frame.write(tables, tmp_path, "micro") == []
+    again = frame.read(tmp_path, "micro")
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(tables, name), check_exact=True, check_dtype=False)
+
+
+def test_unfinished_runs_are_skipped_and_named(synthetic, tmp_path):
+    one_run(synthetic, tmp_path)
+    spec, folder = one_run(synthetic, tmp_path, "text")
+    (folder / "done.json").unlink()
+    found, unfinished = frame.collect(tmp_path, "micro")
+    assert (len(found.runs), unfinished) == (1, [spec.name])
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("val.jsonl", "sum_nats", "sum_bits"),
+        ("scores.jsonl", '"value"', '"result"'),
+        ("env.json", "num_tokens", "tokens"),
+        ("done.json", "validation", "valid"),
+        ("train.jsonl", '"nats"', '"loss"'),
+        ("val.jsonl", "units-validation", "units-somewhere"),
+        ("done.json", '"tokens": 299008', '"tokens": 5'),
+        ("env.json", "{", "["),
+    ],
+)
+def test_malformed_files_are_errors_that_name_the_file(synthetic, tmp_path, file, old, new):
+    _, folder = one_run(synthetic, tmp_path)
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=file):
+        frame.collect(tmp_path, "micro")
+
+
+def test_a_sweep_that_lists_another_recipe_is_an_error(synthetic, tmp_path):
+    spec, _ = one_run(synthetic, tmp_path)
+    sweeps = tmp_path / "sweeps" / "micro"
+    sweeps.mkdir(parents=True)
+    listed = {"study": "scaling", "question": "?", "runs": [{"name": spec.name, "fingerprint": "f" * 12}]}
+    (sweeps / "scaling.json").write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match="scaling"):
+        frame.collect(tmp_path, "micro")
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(ValueError, match="SLM_ROOT"):
+        frame.collect(tmp_path, "micro")
+
+
+def test_seed_spread_groups_runs_that_differ_by_seed_alone(tables):
+    spread = seed_spread(tables.runs, tables.scores)
+    row = spread[(spread["family"] == "units") & (spread["measure"] == "nats_per_token")].iloc[0]
+    seeds = tables.runs[(tables.runs["family"] == "units") & (tables.runs["size"] == "w64")]
+    values = seeds.loc[seeds["budget"] == "600k", "nats_per_token"]
+    assert (row["seeds"], row["size"], row["budget"]) == (3, "w64", "600k")
+    assert row["sd"] == pytest.approx(np.std(values, ddof=1))

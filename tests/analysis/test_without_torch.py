@@ -1,0 +1,81 @@
+"""The commands, end to end, where torch, lightning and transformers cannot be imported; and who imports whom."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BLOCKED = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "lightning", "transformers"):
+            raise ImportError(f"{name} must not be imported here")
+sys.meta_path.insert(0, Blocker())
+module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(module, run_name="__main__", alter_sys=False)
+"""
+
+
+def command(root, *arguments):
+    """A command in its own process; `(exit status, what it wrote)`."""
+    environment = os.environ | {"SLM_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *arguments], env=environment, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_collect_fit_and_figures_run_without_torch_and_repeat_themselves(synthetic, tmp_path):
+    synthetic.write_sweep(tmp_path, only=("text", "synthetic"))
+    for step in (["analysis", "collect"], ["analysis", "fit"], ["paper_figures"]):
+        status, text = command(tmp_path, *step)
+        assert status == 0, text
+    assert "tokenizers: left out" in text
+    results = tmp_path / "results" / "micro"
+    first = contents(results)
+    page = first[Path("report.html")].decode()
+    assert page.count("<svg") == 5 and "http-equiv" not in page and "<script" not in page
+    assert {path.suffix for path in first if path.parts[0] == "figures"} == {".pdf", ".svg", ".csv"}
+    assert command(tmp_path, "paper_figures")[0] == 0
+    assert contents(results) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analysis", "collect"], "SLM_ROOT"),
+        (["analysis", "fit"], "analysis collect"),
+        (["paper_figures"], "analysis collect"),
+        (["paper_figures", "nonsense"], "loss_envelope"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path, arguments, said):
+    status, text = command(tmp_path, *arguments)
+    assert status == 2 and said in text and text.startswith("error:") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [
+        ("analysis", {"analysis", "slm.spec", "slm.flops", "slm.runlog", "slm.atomic"}),
+        ("paper_figures", {"analysis", "paper_figures"}),
+    ],
+)
+def test_imports_follow_the_table(folder, allowed):
+    ours = {path.name for path in REPOSITORY.iterdir() if path.is_dir()}
+    for path in (REPOSITORY / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                top = name.split(".")[0]
+                assert top not in ours | {"torch", "lightning"} or top in allowed or name in allowed, (path, name)

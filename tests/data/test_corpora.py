@@ -1,0 +1,52 @@
+"""Real corpora as their publishers lay them out, made small here."""
+
+import pytest
+
+from data.corpora import librispeech, tinystories
+
+
+def test_tinystories_are_parted_by_the_marker_and_a_cut_off_tail_is_left_out(tmp_path):
+    path = tmp_path / "tinystories" / "TinyStoriesV2-GPT4-train.txt"
+    path.parent.mkdir()
+    path.write_text("One day,\nTom ran.\n<|endoftext|>\n“Hi”, said Mia’s dog.\n<|endoftext|>\nOnce upon a", encoding="utf-8")
+    found = list(tinystories.utterances(tmp_path, "train"))
+    assert [story.text for story in found] == ["One day, Tom ran.", "\"Hi\", said Mia's dog."]
+    assert len({story.id for story in found}) == 2 and all(story.audio is None for story in found)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_missing_or_empty_file_lists_the_accepted_names(tmp_path, content):
+    if content is not None:
+        (tmp_path / "tinystories").mkdir()
+        (tmp_path / "tinystories" / "train_sample.txt").write_text(content)
+    with pytest.raises(ValueError, match="TinyStories-train.txt.*not|none of TinyStoriesV2-GPT4-train.txt"):
+        list(tinystories.utterances(tmp_path, "train"))
+
+
+def chapter(root, speaker: str, lines: list[str]):
+    folder = root / "LibriSpeech" / "dev-clean" / speaker / "10"
+    folder.mkdir(parents=True)
+    (folder / f"{speaker}-10.trans.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_librispeech_yields_transcripts_in_order_whether_or_not_there_is_audio(tmp_path):
+    folder = chapter(tmp_path, "84", ["84-10-0000 HELLO THERE", "84-10-0001 IT'S ME"])
+    chapter(tmp_path, "9", ["9-10-0000 GOOD BYE"])
+    found = list(librispeech.utterances(tmp_path, "dev-clean"))
+    assert [(u.id, u.text, u.speaker) for u in found][:2] == [
+        ("84-10-0000", "HELLO THERE", "84"),
+        ("84-10-0001", "IT'S ME", "84"),
+    ]
+    assert found[0].audio == folder / "84-10-0000.flac" and found[2].id == "9-10-0000"
+
+
+def test_librispeech_names_a_malformed_line(tmp_path):
+    chapter(tmp_path, "84", ["84-10-0000 HELLO", "84-10-0001"])
+    with pytest.raises(ValueError, match=r"84-10.trans.txt, line 2"):
+        list(librispeech.utterances(tmp_path, "dev-clean"))
+
+
+def test_librispeech_without_transcripts_says_where_it_looked(tmp_path):
+    with pytest.raises(ValueError, match="no transcripts"):
+        list(librispeech.utterances(tmp_path, "dev-clean"))

@@ -1,0 +1,191 @@
+"""Preparing stores: the same bytes for any number of workers and after any kill, skips counted, recipes guarded."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.progress import Progress
+
+from data import prepare as preparing
+from data.prepare import Workshop, prepare
+from data.stores import stores
+from data.tts import Synthesiser
+from slm.atomic import read_json
+from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.store import TokenStore, checksum
+
+CLUSTERS = 20
+
+
+def tiny_table() -> dict[str, StoreSpec]:
+    """The micro table with few documents and clusters."""
+    table = {}
+    for name, spec in stores("micro").items():
+        corpus = spec.corpus
+        if corpus.name in ("stories", "almanac"):
+            corpus = replace(corpus, documents=24 if corpus.split == "train" else 4)
+        learnt_on = replace(stores("micro")["stories-train/units"].corpus, documents=8)
+        units = spec.units and replace(spec.units, clusters=CLUSTERS, learnt_on=learnt_on)
+        sizes = {"units": CLUSTERS + 1, "unigram": 26, "phones": 64, "text": 200}
+        learns = spec.tokenizer.learnt_on and replace(spec.tokenizer.learnt_on, documents=8)
+        tokenizer = replace(spec.tokenizer, vocabulary=sizes[spec.tokenizer.kind], learnt_on=learns)
+        table[name] = StoreSpec(corpus=corpus, units=units, tokenizer=tokenizer)
+    return table
+
+
+def shop_at(root: Path, workers: int = 1, table: dict | None = None, corpora: Path | None = None) -> Workshop:
+    return Workshop(
+        root=root, corpora=corpora, workers=workers, progress=Progress(disable=True), table=table or tiny_table()
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): checksum(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("prepared")
+    for name in ("stories-train/unigram", "stories-validation/unigram", "stories-validation/phones"):
+        prepare(shop_at(root), name)
+    return root
+
+
+def test_schemes_describe_the_same_speech(prepared):
+    units, pieces, phones = (
+        TokenStore(prepared / "stores" / f"stories-validation/{scheme}") for scheme in ("units", "unigram", "phones")
+    )
+    assert units.num_units == pieces.num_units == units.num_tokens - len(units)
+    assert units.seconds == pytest.approx(pieces.seconds) == pytest.approx(phones.seconds)
+    assert phones.num_tokens < pieces.num_tokens < units.num_tokens
+    for i, row in enumerate(units.rows("documents")):
+        assert row["seconds"] * 25 - 1 < units.durations(i).sum() <= row["seconds"] * 25
+        assert not (np.diff(units.document(i)) == 0).any(), "equal neighbours are collapsed"
+
+
+def test_any_number_of_workers_gives_the_same_bytes(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "SHARD_DOCUMENTS", 5)
+    for name in ("stories-train/unigram", "stories-validation/unigram", "stories-validation/phones"):
+        prepare(shop_at(tmp_path, workers=3), name)
+    assert contents(tmp_path) == contents(prepared)
+
+
+def test_a_store_that_is_there_is_not_made_again(prepared):
+    manifest = prepared / "stores" / "stories-train/units" / "manifest.json"
+    before = manifest.stat().st_mtime_ns
+    prepare(shop_at(prepared), "stories-train/units")
+    assert manifest.stat().st_mtime_ns == before
+
+
+def test_a_store_of_another_recipe_is_refused(prepared):
+    table = tiny_table()
+    spec = table["stories-validation/units"]
+    table["stories-validation/units"] = replace(spec, corpus=replace(spec.corpus, documents=3))
+    with pytest.raises(ValueError, match="corpus.documents: 4 -> 3"):
+        prepare(shop_at(prepared, table=table), "stories-validation/units")
+
+
+def test_sigkill_in_the_middle_and_again_gives_the_same_bytes(tmp_path):
+    """The real command on the real table, killed once the first shard is there, then run to its end."""
+    command = [sys.executable, "-m", "data", "prepare", "stories-validation/units", "--workers", "1"]
+    one, other = tmp_path / "killed", tmp_path / "whole"
+    child = subprocess.Popen(command, env=os.environ | {"SLM_ROOT": str(one)}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(one.glob("stores/*/.units.shards-*/0*/done.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (one / "stores/stories-validation/units").exists()
+    subprocess.run(command, env=os.environ | {"SLM_ROOT": str(one)}, check=True, capture_output=True)
+    subprocess.run(command, env=os.environ | {"SLM_ROOT": str(other)}, check=True, capture_output=True)
+    assert contents(one) == contents(other)
+
+
+def test_items_point_at_their_options_and_endings(tmp_path):
+    table = {name: spec for name, spec in tiny_table().items() if "units" in name or "phones" in name or "text" in name}
+    for name, spec in table.items():
+        if spec.corpus.name == "story_cloze":
+            table[name] = spec
+    shop = shop_at(tmp_path, workers=2, table=table)
+    for scheme in ("units", "phones", "text"):
+        store = prepare(shop, f"story_cloze/{scheme}")
+        texts = {row["id"]: row["text"] for row in store.rows("documents")}
+        index = {row["id"]: i for i, row in enumerate(store.rows("documents"))}
+        items = store.rows("items")
+        assert len(items) == 300 and {row["answer"] for row in items} == {0, 1}
+        for row in items:
+            one, other = (texts[option] for option in row["options"])
+            prompts = [". ".join(text.split(". ")[:4]) for text in (one, other)]
+            assert prompts[0] == prompts[1] and one != other
+            for option, prompt in zip(row["options"], row["prompt_tokens"], strict=True):
+                assert 0 < prompt < len(store.document(index[option]))
+        shares = [p / len(store.document(index[o])) for r in items for o, p in zip(r["options"], r["prompt_tokens"], strict=True)]
+        assert 0.7 < np.mean(shares) < 0.9, "four of five sentences are the prompt"
+
+
+def recorded(root: Path, sentences: int) -> Path:
+    """A LibriSpeech-like folder spoken by the synthesiser."""
+    chapter = root / "LibriSpeech" / "test-other" / "1" / "2"
+    chapter.mkdir(parents=True)
+    synthesiser, lines = Synthesiser(), []
+    for i in range(sentences):
+        text = f"the {['cat', 'dog', 'horse', 'cow'][i % 4]} saw {i + 2} birds near the old pond"
+        soundfile.write(chapter / f"1-2-{i:04d}.flac", synthesiser.speak(text, "en-us").waveform, 16000)
+        lines.append(f"1-2-{i:04d} {text.upper()}")
+    (chapter / "1-2.trans.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def recorded_table() -> dict[str, StoreSpec]:
+    corpus = CorpusSpec(name="librispeech", revision="1", split="test-other")
+    units = UnitSpec(encoder="mfcc", encoder_revision="mfcc-25hz-v1", clusters=10, seed=0, learnt_on=corpus)
+    return {"r/units": StoreSpec(corpus=corpus, units=units, tokenizer=TokenizerSpec(kind="units", vocabulary=11))}
+
+
+def test_one_bad_file_among_many_is_a_row_of_skips(tmp_path):
+    root = recorded(tmp_path / "corpora", 30)
+    chapter = root / "LibriSpeech" / "test-other" / "1" / "2"
+    (chapter / "1-2-0007.flac").write_bytes(b"fLaC but torn")
+    store = prepare(shop_at(tmp_path, table=recorded_table(), corpora=root), "r/units")
+    (row,) = store.rows("skips")
+    assert row["id"] == "1-2-0007" and "not readable" in row["reason"]
+    assert len(store) == 29 and store.manifest["skipped"] == 1
+    assert read_json(store.folder / "manifest.json")["num_documents"] == 29
+
+
+def test_many_bad_files_are_refused_with_the_first_reason(tmp_path):
+    root = recorded(tmp_path / "corpora", 10)
+    for i in (2, 5):
+        (root / f"LibriSpeech/test-other/1/2/1-2-{i:04d}.flac").unlink()
+    with pytest.raises(ValueError, match="2 of 10 documents are unusable.*no such audio file"):
+        prepare(shop_at(tmp_path, table=recorded_table(), corpora=root), "r/units")
+    assert not (tmp_path / "stores" / "r").exists() or not (tmp_path / "stores/r/units").exists()
+
+
+def run_data(*arguments: str, root: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "data", "prepare", *arguments]
+    return subprocess.run(command, env=os.environ | {"SLM_ROOT": str(root)}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing/units"], "no store 'nothing/units'"),
+        (["--scale", "tera"], "choose one of micro, mini"),
+        (["tinystories-train/units", "--scale", "mini"], "say where they are with --corpora"),
+        (["tinystories-train/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2-GPT4-train.txt"),
+        (["librispeech-test-other/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, arguments, message):
+    done = run_data(*arguments, root=tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last and "Traceback" not in done.stderr

@@ -1,0 +1,83 @@
+"""Figures: equal bytes for equal results, plotted numbers, absent studies, one colour per family."""
+
+import importlib.util
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis import frame, laws
+from paper_figures import report, sections, style
+from paper_figures.__main__ import FIGURES
+from paper_figures.results import NothingToDraw, Results
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = Path(__file__).parents[1] / "analysis" / "synthetic.py"
+    spec = importlib.util.spec_from_file_location("synthetic_sweep", path)
+    synthetic = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(synthetic)
+    root = tmp_path_factory.mktemp("figures")
+    synthetic.write_sweep(root)
+    tables = frame.collect(root, "micro")[0]
+    return Results(scale="micro", tables=tables, fits=laws.fit_all(tables, ["units", "text"]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawing_twice_gives_the_same_bytes(results, name):
+    for kind in ("svg", "pdf"):
+        first, second = (style.rendered(FIGURES[name].draw(results), kind) for _ in range(2))
+        assert first == second
+    assert FIGURES[name].numbers(results).equals(FIGURES[name].numbers(results))
+    assert "nan" not in FIGURES[name].caption(results)
+
+
+def test_a_changed_loss_changes_its_figure(results):
+    runs = results.runs.assign(nats_per_token=results.runs["nats_per_token"] * 1.1)
+    other = replace(results, tables=replace(results.tables, runs=runs))
+    draw = FIGURES["loss_envelope"].draw
+    assert style.rendered(draw(results), "svg") != style.rendered(draw(other), "svg")
+
+
+def test_numbers_are_the_rows_of_the_tables(results):
+    rows = FIGURES["performance_compute"].numbers(results)
+    assert set(rows["family"]) == {"units", "text"} and set(rows["eval"]) == set(results.scores["eval"])
+    assert len(rows) == 3 * results.runs["family"].isin(["units", "text"]).sum()
+    tokenizers = FIGURES["tokenizers"].numbers(results)
+    per_unit = tokenizers[tokenizers["measure"] == "nats_per_unit"]
+    assert set(per_unit["family"]) == {"units", "unigram"}
+    assert set(FIGURES["synthetic"].numbers(results)["family"]) == {"units", "almanac"}
+
+
+def test_a_study_without_runs_is_nothing_to_draw(results):
+    runs = results.runs.assign(studies="scaling")
+    other = replace(results, tables=replace(results.tables, runs=runs))
+    for name in ("synthetic", "tokenizers"):
+        with pytest.raises(NothingToDraw, match=name):
+            FIGURES[name].draw(other)
+
+
+def test_families_have_colours_and_markers_of_their_own():
+    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
+    assert style.colour("a new family") in style.SPARE
+
+
+def test_the_report_names_every_run_and_has_no_duplicate_ids(results):
+    figures = [(name, style.rendered(FIGURES[name].draw(results), "svg").decode(), "caption") for name in FIGURES]
+    page = report.page(results, figures)
+    assert all(name in page for name in results.runs["name"])
+    assert "<td>nan" not in page and "<td>None" not in page and "at chance" in page
+    for tag in ("small", "td", "tr", "table", "p", "li", "figure", "svg"):
+        assert len(re.findall(rf"<{tag}[\s>]", page)) == page.count(f"</{tag}>")
+    ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_report_of_bare_loss_runs_leaves_scores_out(results):
+    runs = results.runs[results.runs["family"] == "text"]
+    scores, losses = results.scores.iloc[:0], results.tables.losses.iloc[:0]
+    bare = replace(results, tables=replace(results.tables, runs=runs, scores=scores, losses=losses), fits=[])
+    assert [heading for heading, _, _ in sections.tables(bare)] == ["Spread over seeds", "All runs"]
+    assert sections.duration(7505) == "2 h 05 min" and sections.duration(59.6) == "1 min 00 s"
