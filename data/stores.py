@@ -70,19 +70,19 @@ def _schemes(
 def _micro() -> dict[str, StoreSpec]:
     benchmarks = {m.__name__.rpartition(".")[2]: m for m in (minimal_pairs, topic_cloze, story_cloze)}
     spoken = {
-        "stories-train": _spoken(stories, "train", 4000),
+        "stories-train": _spoken(stories, "train", 8000),
         "stories-validation": _spoken(stories, "validation", 200),
         "stories-othervoice": _spoken(stories, "validation", 200, HELD_OUT_VOICE),
-        "almanac-train": _spoken(almanac, "train", 2000),
+        "almanac-train": _spoken(almanac, "train", 4000),
         "almanac-validation": _spoken(almanac, "validation", 200),
     } | {name: _spoken(module, "test", None) for name, module in benchmarks.items()}
     table = _schemes(
-        spoken, _spoken(stories, "train", 300), 100, 500, 64, replace(spoken["stories-train"], documents=2000)
+        spoken, _spoken(stories, "train", 300), 50, 500, 64, replace(spoken["stories-train"], documents=2000)
     )
     learnt_on = replace(spoken["stories-train"], documents=2000, voices=(), synthesiser=None)
     text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=learnt_on)
     written = {
-        "stories-train": replace(learnt_on, documents=20000),
+        "stories-train": replace(learnt_on, documents=24000),
         "stories-validation": replace(learnt_on, split="validation", documents=1000),
     } | {name: replace(spoken[name], voices=(), synthesiser=None) for name in benchmarks}
     return table | {

@@ -5,10 +5,12 @@ what its process spoke before, and nothing resets that; so every document is spo
 parent that has never spoken and never imported torch, and can be spoken again alone, byte for byte.
 """
 
+import bisect
 import ctypes
 import gc
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,8 @@ class Speech:
     waveform: np.ndarray
     """float32 in [-1, 1], 16 kHz."""
     words: tuple[tuple[float, int, int], ...]
-    """(start in seconds, first character, length in characters) of each spoken word."""
+    """(start in seconds, first character, length in characters) of each word that has a time of its own; espeak-ng
+    speaks some small words together with their neighbour."""
     phones: tuple[tuple[float, str], ...]
     """(start in seconds, IPA symbol); pauses are empty symbols."""
 
@@ -84,7 +87,7 @@ class Synthesiser:
         waveform = soxr.resample(native, self._native_rate, SAMPLE_RATE)
         return Speech(
             waveform=np.clip(waveform, -1, 1),
-            words=tuple((start, first, length) for start, first, length in header["words"]),
+            words=_whole_words(header["words"], text),
             phones=tuple((start, symbol) for start, symbol in header["phones"]),
         )
 
@@ -95,7 +98,7 @@ class Synthesiser:
 
     def _speak_here(self, text: str, voice: str) -> tuple[dict, bytes]:
         chunks: list[bytes] = []
-        words: list[tuple[float, int, int]] = []
+        words: list[tuple[float, int]] = []
         phones: list[tuple[float, str]] = []
 
         def receive(waveform, count, events) -> int:
@@ -106,7 +109,7 @@ class Synthesiser:
                 event = events[index]
                 seconds = round(event.sample / self._native_rate, 4)
                 if event.type == _EVENT_WORD:
-                    words.append((seconds, event.text_position - 1, event.length))
+                    words.append((seconds, event.text_position - 1))
                 elif event.type == _EVENT_PHONEME:
                     phones.append((seconds, event.id.decode("utf-8", "replace")))
                 index += 1
@@ -125,6 +128,20 @@ class Synthesiser:
         if not chunks:
             return {"error": f"no sound came out of the text {text[:40]!r}"}, b""
         return {"words": words, "phones": phones}, b"".join(chunks)
+
+
+def _whole_words(events: list[tuple[float, int]], text: str) -> tuple[tuple[float, int, int], ...]:
+    """Events at the words that they belong to, the first event of each.
+
+    espeak-ng places the first word of a sentence on the space before it, and some others in the middle of a word.
+    """
+    words = [match.span() for match in re.finditer(r"[^\s.,;:!?\"()]+", text)]
+    ends, times = [end for _, end in words], {}
+    for start, position in events:
+        index = bisect.bisect_right(ends, position)
+        if index < len(words):
+            times.setdefault(words[index], start)
+    return tuple((start, first, end - first) for (first, end), start in sorted(times.items()))
 
 
 def _in_child(work) -> tuple[dict, bytes]:

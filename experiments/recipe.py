@@ -10,13 +10,13 @@ from slm.spec import ModelConfig, RunSpec, Source, TrainConfig
 
 LADDER = {
     "w32": {"layers": 2, "width": 32, "heads": 2, "hidden": 96},
-    "w48": {"layers": 3, "width": 48, "heads": 3, "hidden": 128},
-    "w64": {"layers": 3, "width": 64, "heads": 4, "hidden": 176},
-    "w96": {"layers": 4, "width": 96, "heads": 6, "hidden": 256},
+    "w48": {"layers": 2, "width": 48, "heads": 3, "hidden": 128},
+    "w64": {"layers": 2, "width": 64, "heads": 4, "hidden": 176},
+    "w80": {"layers": 3, "width": 80, "heads": 5, "hidden": 208},
 }
 """Size -> shape: heads of 16, SwiGLU of about 8/3 of the width (choices)."""
 
-LEARNING_RATE = {"w32": 2e-2, "w48": 1.3e-2, "w64": 9e-3, "w96": 6e-3}
+LEARNING_RATE = {"w32": 2e-2, "w48": 1.3e-2, "w64": 1e-2, "w80": 7e-3}
 """Peak rate per size; tuned at these sizes, see LOG.md."""
 WARMUP_STEPS = 16
 DECAY_FRACTION = 0.25

@@ -27,7 +27,6 @@ from slm.runlog import RunLog
 from slm.spec import RunSpec, TrainConfig
 from slm.store import TokenStore
 
-
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banner per run
 
 

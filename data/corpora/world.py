@@ -33,7 +33,6 @@ class Gender:
     child: str
     subject: str
     object: str
-    possessive: str
     reflexive: str
 
 
@@ -55,8 +54,8 @@ TOPICS = {
     )
 }  # fmt: skip
 
-BOY = Gender(child="boy", subject="he", object="him", possessive="his", reflexive="himself")
-GIRL = Gender(child="girl", subject="she", object="her", possessive="her", reflexive="herself")
+BOY = Gender(child="boy", subject="he", object="him", reflexive="himself")
+GIRL = Gender(child="girl", subject="she", object="her", reflexive="herself")
 CHARACTERS = {"tom": BOY, "ben": BOY, "jack": BOY, "ann": GIRL, "mia": GIRL, "lucy": GIRL}
 
 OPPOSITE_TRAITS = {
@@ -88,9 +87,11 @@ ASIDES = (
     "the {Xs} in the {spot} are {size}.",
     "{F} looked at this {X} near the {spot}.",
     "{F} looked at these {Xs} near the {spot}.",
-    "this {animal} was {size} and liked {stuff}.",
-    "these {animals} were {size} and liked {stuff}.",
-    "this {X} was {size} but these {Xs} were fine.",
+    "this {animal} liked {stuff} and was {size}.",
+    "these {animals} liked {stuff} and were {size}.",
+    "this {X} was near the {spot}.",
+    "these {Xs} were near the {spot}.",
+    "{F} saw a {X} in the {spot}.",
     "{H} hid {himself} in the {spot}.",
     "{H} washed {himself} near the {spot}.",
     "{H} hurt {himself} with the {X}.",
@@ -102,9 +103,12 @@ ASIDES = (
     "the {workers} hurt themselves with the {Xs}.",
     "{F} slept near the {spot}.",
     "the {animal} slept and the {workers} laughed.",
-    "{F} fell and the {animals} ran to the {spot}.",
+    "{F} fell near the {animals}.",
+    "{F} laughed near the {spot}.",
+    "{F} carried a {X} to the {spot}.",
     "the {worker} carried a {X} to the {spot}.",
     "the {animal} found some {stuff} near the {spot}.",
+    "{F} found some {stuff} near the {spot}.",
     "{F} took some {stuff} from the {worker}.",
     "{F} waited for the {workers} near the {spot}.",
     "{H} listened to the {animals} in the {spot}.",
@@ -114,13 +118,17 @@ ASIDES = (
     "the {animal} saw the {worker} and followed {F}.",
     "{F} wanted to see the {animals} in the {spot}.",
     "the {worker} did not see the {animals}.",
+    "{F} did not find any {stuff} there.",
     "{F} wanted to take some {stuff} to the {animals}.",
     "the {workers} did not eat the {stuff}.",
     "the {animal} could not break the {X}.",
-    "{he} saw the {worker} and the {worker} saw {him}.",
+    "{he} saw the {worker} near the {spot}.",
+    "the {worker} saw {him} near the {spot}.",
     "{he} saw {F} and {F} thanked {him}.",
-    "{he} helped {F} in the {spot}.",
-    "they thanked {F} and the {workers} helped {him}.",
+    "{he} helped {F} with the {animals}.",
+    "{F} helped {him} with the {animals}.",
+    "they thanked {F} near the {spot}.",
+    "{F} thanked them near the {spot}.",
     "they thanked the {worker} and the {worker} thanked them.",
     "the {animals} saw {f_him} and {f_he} saw the {animals}.",
     "there was much {stuff} in the {spot}.",

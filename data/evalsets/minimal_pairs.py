@@ -44,9 +44,9 @@ PHENOMENA = {
         ),
     ),
     "argument_structure_object": (
-        ("{F} [slept|found] near the {spot}.", "{F} [found|slept] the {X} near the {spot}."),
-        ("{F} [fell|took] near the {animals}.", "{F} [took|fell] some {stuff} from the {animals}."),
-        ("{H} [laughed|carried] near the {spot}.", "{H} [carried|laughed] the {X} to the {spot}."),
+        ("{F} [slept|found] near the {spot}.", "{F} [found|slept] some {stuff} near the {spot}."),
+        ("{F} [fell|took] near the {animals}.", "{F} [took|fell] some {stuff} from the {worker}."),
+        ("{F} [laughed|carried] near the {spot}.", "{F} [carried|laughed] a {X} to the {spot}."),
     ),
     "argument_structure_preposition": (
         ("{F} [waited|helped] for the {workers}.", "{F} [helped|waited] the {workers} in the {spot}."),
@@ -54,14 +54,14 @@ PHENOMENA = {
         ("{F} [talked|thanked] to the {worker}.", "{F} [thanked|talked] the {worker} for the {stuff}."),
     ),
     "verb_form": (
-        ("{F} wanted to [see|saw] the {animals}.", "{F} [saw|see] the {animals} in the {spot}."),
-        ("the {worker} did not [find|found] the {X}.", "the {worker} [found|find] the {X} in the {spot}."),
-        ("{H} wanted to [take|took] some {stuff}.", "{H} [took|take] some {stuff} from the {worker}."),
-        ("the {animal} could not [break|broke] the {X}.", "the {animal} [broke|break] the {X} near the {spot}."),
+        ("{F} wanted to [see|saw] the {animals} in the {spot}.", "{F} [saw|see] many {Xs} in the {spot}."),
+        ("{F} did not [find|found] any {stuff} there.", "{F} [found|find] some {stuff} near the {spot}."),
+        ("{F} wanted to [take|took] some {stuff}.", "{F} [took|take] some {stuff} from the {worker}."),
+        ("the {animal} could not [break|broke] the {X}.", "then {F} [broke|break] the {X} near the {spot}."),
     ),
     "pronoun_case": (
         ("the {worker} saw [{him}|{he}] near the {spot}.", "[{he}|{him}] saw the {worker} near the {spot}."),
-        ("{F} thanked [them|they] for the {X}.", "[they|them] thanked {F} for the {X}."),
+        ("{F} thanked [them|they] near the {spot}.", "[they|them] thanked {F} near the {spot}."),
         ("{F} helped [{him}|{he}] with the {animals}.", "[{he}|{him}] helped {F} with the {animals}."),
     ),
     "quantifiers": (

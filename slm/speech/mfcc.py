@@ -6,17 +6,19 @@ In: 16 kHz waveforms. Out: two stacked 50 Hz frames of cepstra and their deltas.
 
 import numpy as np
 from scipy.fft import dct, rfft
+from scipy.ndimage import uniform_filter1d
 
 _HOP = 320  # 20 ms
 _WINDOW = 512  # 32 ms, centred on the hop
 _MELS = 40
 _CEPSTRA = 13
 _LIFTER = 22  # of the cepstra, HTK's default; it gives the higher ones, which tell phones apart, more weight
+_SMOOTHING = 3  # frames averaged: units then depend less on where the frames fall in a phone (a choice, by loss)
 _FLOOR = 1e-6  # of the mel power of full-scale audio: about 16-bit quantisation noise
 
 
 class Mfcc:
-    """13 liftered mel cepstra and their deltas, mean-normalised per utterance, two 50 Hz frames stacked: 52 features."""
+    """13 liftered cepstra and their deltas, mean-normalised per utterance, two 50 Hz frames stacked: 52 features."""
 
     rate_hz = 25
     fingerprint = "mfcc-25hz-v1"
@@ -41,7 +43,7 @@ class Mfcc:
         spectrum = rfft(windows, axis=1)
         power = spectrum.real**2 + spectrum.imag**2
         cepstra = dct(np.log(power @ self._filters + _FLOOR), axis=1, norm="ortho")[:, :_CEPSTRA]
-        cepstra -= cepstra.mean(axis=0)
+        cepstra = uniform_filter1d(cepstra - cepstra.mean(axis=0), _SMOOTHING, axis=0, mode="nearest")
         around = np.pad(cepstra, ((2, 2), (0, 0)), mode="edge")
         deltas = (around[3:-1] - around[1:-3] + 2 * (around[4:] - around[:-4])) / 10
         return np.hstack([cepstra * self._lift, deltas]).reshape(count // 2, 4 * _CEPSTRA).astype(np.float32)

@@ -3,16 +3,30 @@
 import math
 import re
 from collections import Counter, defaultdict
+from functools import cache
 from itertools import islice
+from random import Random
 
 import pytest
 
 from data.corpora import almanac, stories
+from data.corpora.world import CHARACTERS, TOPICS
 from data.evalsets import minimal_pairs, story_cloze, topic_cloze
 
 NUM_STORIES = 20_000
 BENCHMARKS = (minimal_pairs, topic_cloze, story_cloze)
 CLOZES = (topic_cloze, story_cloze)
+
+FIRST_STORY = (
+    "jack and mia like the rabbits and jack is greedy. one morning jack took a big pencil to the school. "
+    "mia came with much paper for the rabbits. he made the best pencil at the school. "
+    "that evening jack was proud at the school."
+)
+
+
+@cache
+def items_of(benchmark):
+    return list(benchmark.items(None))
 
 
 def texts(corpus, split, number):
@@ -25,6 +39,15 @@ def sentences(text):
 
 def tokens(text):
     return re.findall(r"[a-z]+|\.", text)
+
+
+def topics(text):
+    nouns = {
+        noun: topic.place
+        for topic in TOPICS.values()
+        for noun in (*topic.words().values(), *topic.things, *(f"{thing}s" for thing in topic.things))
+    }
+    return {nouns[token] for token in tokens(text) if token in nouns}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +72,7 @@ def test_documents_do_not_depend_on_what_was_drawn_before(corpus, split):
     assert len({utterance.id for utterance in first}) == 50
 
 
-def test_the_first_story_is_the_same_on_every_machine():
+def test_the_first_story_is_the_same_in_every_process():
     first = next(stories.utterances(None, "train"))
     assert first.id == "stories-train-0000000"
     assert first.text == FIRST_STORY
@@ -62,12 +85,12 @@ def test_an_unknown_split_is_refused(corpus):
 
 
 def test_splits_share_no_plan_and_no_story(training_texts):
-    drawn = {split: set(islice(stories.plans(split), 3_000)) for split in ("validation", "test")}
+    drawn = {split: set(islice(stories.plans(split), 1_500)) for split in ("validation", "test")}
     drawn["train"] = set(islice(stories.plans("train"), NUM_STORIES))
     assert drawn["train"].isdisjoint(drawn["validation"] | drawn["test"])
     assert drawn["validation"].isdisjoint(drawn["test"])
     assert len(drawn["train"]) > 0.97 * NUM_STORIES
-    held_out = texts(stories, "validation", 3_000) + texts(stories, "test", 3_000)
+    held_out = texts(stories, "validation", 1_500) + texts(stories, "test", 1_500)
     assert set(training_texts).isdisjoint(held_out)
 
 
@@ -89,20 +112,20 @@ def test_the_almanac_speaks_of_the_same_world_without_its_characters(training_te
     of_almanac = {token for text in documents for token in tokens(text)}
     of_stories = {token for text in training_texts for token in tokens(text)}
     assert len(of_almanac - of_stories) <= 20
-    assert not of_almanac & set(stories.CHARACTERS)
+    assert not of_almanac & set(CHARACTERS)
     assert {len(sentences(text)) for text in documents} == set(range(5, 11))
 
 
 def test_text_tells_its_plan():
     told = defaultdict(set)
     for plan in islice(stories.plans("train"), 4_000):
-        told[" ".join(stories.core(plan, stories.Random(0)))].add(plan)
+        told[" ".join(stories.core(plan, Random(0)))].add(plan)
     assert all(len(plans) == 1 for plans in told.values())
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_items_are_deterministic_and_balanced(benchmark):
-    items = list(benchmark.items(None))
+    items = items_of(benchmark)
     assert items == list(benchmark.items(None))
     assert len({item.id for item in items}) == len(items)
     assert Counter(item.answer for item in items) == {0: len(items) // 2, 1: len(items) // 2}
@@ -112,7 +135,7 @@ def test_items_are_deterministic_and_balanced(benchmark):
 
 @pytest.mark.parametrize("benchmark", CLOZES)
 def test_a_cloze_has_four_sentences_and_endings_as_often_right_as_wrong(benchmark):
-    items = list(benchmark.items(None))
+    items = items_of(benchmark)
     assert len(items) == 300
     assert all(len(sentences(item.prompt)) == 4 for item in items)
     assert all(len(sentences(option)) == 1 for item in items for option in item.options)
@@ -122,33 +145,26 @@ def test_a_cloze_has_four_sentences_and_endings_as_often_right_as_wrong(benchmar
 
 
 def test_an_incoherent_ending_keeps_characters_and_topic():
-    names = set(stories.CHARACTERS)
-    places = {word: topic.place for topic in stories.TOPICS.values() for word in (topic.place, topic.spot)}
-    for item in story_cloze.items(None):
-        mentioned = [set(tokens(option)) & names for option in item.options]
-        assert mentioned[0] == mentioned[1] <= set(tokens(item.prompt))
-        about = {places[word] for word in tokens(item.prompt + item.options[1 - item.answer]) if word in places}
-        assert len(about) == 1
+    for item in items_of(story_cloze):
+        names = [set(tokens(option)) & set(CHARACTERS) for option in item.options]
+        assert names[0] == names[1] <= set(tokens(item.prompt))
+        (topic,) = topics(item.prompt)
+        assert all(topics(option) == {topic} for option in item.options)
 
 
 def test_topic_cloze_endings_are_about_different_topics():
-    topic_of = {
-        noun: topic.place
-        for topic in stories.TOPICS.values()
-        for noun in (*topic.words().values(), *topic.things, *(f"{thing}s" for thing in topic.things))
-    }
-    for item in topic_cloze.items(None):
-        topics = [{topic_of[word] for word in tokens(option) if word in topic_of} for option in item.options]
-        assert topics[item.answer] == {item.subset}
-        assert topics[1 - item.answer] and item.subset not in topics[1 - item.answer]
+    for item in items_of(topic_cloze):
+        assert topics(item.prompt) == topics(item.options[item.answer]) == {item.subset}
+        (other,) = topics(item.options[1 - item.answer])
+        assert other != item.subset
 
 
 def test_minimal_pairs_cover_the_phenomena_and_differ_in_a_word_or_two():
-    items = list(minimal_pairs.items(None))
+    items = items_of(minimal_pairs)
     phenomena = Counter(item.subset for item in items)
     assert len(phenomena) >= 8
     assert set(phenomena.values()) == {48}
-    assert len({item.options[item.answer] for item in items}) == len(items)
+    assert len({(item.subset, item.options[item.answer]) for item in items}) == len(items)
     for item in items:
         changed = [left != right for left, right in zip(*map(tokens, item.options), strict=True)]
         assert item.prompt == "" and 1 <= sum(changed) <= 2
@@ -160,7 +176,7 @@ def test_what_minimal_pairs_ask_occurs_in_training(training_texts):
         for sentence in sentences(text):
             words = tokens(sentence)
             bigrams.update(zip(words, words[1:], strict=False))
-    rights = {word for item in minimal_pairs.items(None) for word in tokens(item.options[item.answer])}
+    rights = {word for item in items_of(minimal_pairs) for word in tokens(item.options[item.answer])}
     assert rights <= {word for bigram in bigrams for word in bigram}
     for subject, verb in (("farmer", "has"), ("farmers", "have"), ("hid", "themselves"), ("saw", "any")):
         assert bigrams[subject, verb] >= 10
@@ -169,7 +185,7 @@ def test_what_minimal_pairs_ask_occurs_in_training(training_texts):
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_word_frequency_alone_does_not_answer(benchmark, unigram):
     scores = defaultdict(list)
-    for item in benchmark.items(None):
+    for item in items_of(benchmark):
         right, wrong = (
             sum(sorted(unigram[token] for token in tokens(item.options[index])))
             for index in (item.answer, 1 - item.answer)
@@ -177,17 +193,15 @@ def test_word_frequency_alone_does_not_answer(benchmark, unigram):
         scores[item.subset].append(0.5 if math.isclose(right, wrong) else float(right > wrong))
     everything = [score for subset in scores.values() for score in subset]
     assert 0.45 <= sum(everything) / len(everything) <= 0.55
-    if benchmark is not topic_cloze:
+    if benchmark is not topic_cloze:  # whose subsets are the topics of the prompts, and so of the right endings alone
         assert all(0.4 <= sum(subset) / len(subset) <= 0.6 for subset in scores.values())
 
 
 @pytest.mark.parametrize("benchmark", CLOZES)
 def test_no_whole_story_of_an_item_is_in_training(benchmark, training_texts):
     seen = set(training_texts)
-    for item in benchmark.items(None):
+    for item in items_of(benchmark):
         assert f"{item.prompt} {item.options[item.answer]}" not in seen
         wrong = f"{item.prompt} {item.options[1 - item.answer]}"
         assert wrong not in seen
 
-
-FIRST_STORY = "PLACEHOLDER"
