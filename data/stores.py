@@ -82,7 +82,7 @@ def _micro() -> dict[str, StoreSpec]:
     learnt_on = replace(spoken["stories-train"], documents=2000, voices=(), synthesiser=None)
     text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=learnt_on)
     written = {
-        "stories-train": replace(learnt_on, documents=24000),
+        "stories-train": replace(learnt_on, documents=18000),
         "stories-validation": replace(learnt_on, split="validation", documents=1000),
     } | {name: replace(spoken[name], voices=(), synthesiser=None) for name in benchmarks}
     return table | {

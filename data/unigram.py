@@ -1,4 +1,4 @@
-"""SentencePiece unigram models, over unit strings and over text.
+"""SentencePiece models: unigram over unit strings, byte pairs over text.
 
 In: documents of units, or of text. Out: a model file, and token ids from it and back. Units become private-use
 characters, one each, so that encoding and decoding lose nothing. The number of training threads is a constant of the
@@ -58,7 +58,7 @@ class UnitPieces:
 
 
 class TextPieces:
-    """A unigram model over text; white space always ends a piece."""
+    """A byte-pair model over text; white space always ends a piece."""
 
     def __init__(self, path: Path) -> None:
         self._model = _load(path)
@@ -88,15 +88,19 @@ def learn_unit_pieces(path: Path, documents: Iterable[np.ndarray], pieces: int, 
 
 
 def learn_text_pieces(path: Path, documents: Iterable[str], pieces: int) -> None:
-    """Write a model of at most `pieces` pieces over text; fewer when the text does not support so many."""
-    _learn(path, documents, pieces, hard_vocab_limit=False)
+    """Write a model of at most `pieces` pieces over text; fewer when the text does not support so many.
+
+    Byte pairs, not unigram: SentencePiece seeds unigram with strings shared by two word types, so that a small world's
+    words ("school") could never be pieces of their own.
+    """
+    _learn(path, documents, pieces, model_type="bpe", hard_vocab_limit=False)
 
 
 def _learn(path: Path, documents: Iterable[str], pieces: int, **settings) -> None:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(documents), model_writer=model, vocab_size=pieces, **_SETTINGS, **settings
+            sentence_iterator=iter(documents), model_writer=model, vocab_size=pieces, **_SETTINGS | settings
         )
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]

@@ -11,6 +11,7 @@ from slm.spec import RunSpec
 
 
 def runs(scale: Scale) -> list[RunSpec]:
-    return grid(scale, "text", scale.corpus, "text", scale.sizes[:3], scale.tokens) + seeds(
+    counts = tuple(count // 2 for count in scale.tokens)  # still twice the stories that the speech grid has
+    return grid(scale, "text", scale.corpus, "text", scale.sizes[:3], counts) + seeds(
         scale, "text", scale.corpus, "text"
     )

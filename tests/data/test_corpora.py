@@ -8,9 +8,11 @@ from data.corpora import librispeech, tinystories
 def test_tinystories_are_parted_by_the_marker_and_a_cut_off_tail_is_left_out(tmp_path):
     path = tmp_path / "tinystories" / "TinyStoriesV2-GPT4-train.txt"
     path.parent.mkdir()
-    path.write_text("One day,\nTom ran.\n<|endoftext|>\n“Hi”, said Mia’s dog.\n<|endoftext|>\nOnce upon a", encoding="utf-8")
+    path.write_text(
+        "One day,\nTom ran.\n<|endoftext|>\n“Hi”, said Mia’s dog.\n<|endoftext|>\nOnce upon a", encoding="utf-8"
+    )
     found = list(tinystories.utterances(tmp_path, "train"))
-    assert [story.text for story in found] == ["One day, Tom ran.", "\"Hi\", said Mia's dog."]
+    assert [story.text for story in found] == ["One day, Tom ran.", '"Hi", said Mia\'s dog.']
     assert len({story.id for story in found}) == 2 and all(story.audio is None for story in found)
 
 

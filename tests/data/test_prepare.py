@@ -126,7 +126,11 @@ def test_items_point_at_their_options_and_endings(tmp_path):
             assert prompts[0] == prompts[1] and one != other
             for option, prompt in zip(row["options"], row["prompt_tokens"], strict=True):
                 assert 0 < prompt < len(store.document(index[option]))
-        shares = [p / len(store.document(index[o])) for r in items for o, p in zip(r["options"], r["prompt_tokens"], strict=True)]
+        shares = [
+            p / len(store.document(index[o]))
+            for r in items
+            for o, p in zip(r["options"], r["prompt_tokens"], strict=True)
+        ]
         assert 0.7 < np.mean(shares) < 0.9, "four of five sentences are the prompt"
 
 

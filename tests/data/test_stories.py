@@ -204,4 +204,3 @@ def test_no_whole_story_of_an_item_is_in_training(benchmark, training_texts):
         assert f"{item.prompt} {item.options[item.answer]}" not in seen
         wrong = f"{item.prompt} {item.options[1 - item.answer]}"
         assert wrong not in seen
-

@@ -44,7 +44,11 @@ def test_every_family_has_one_point_with_three_seeds():
 @pytest.mark.parametrize("run", micro_runs()[:: len(micro_runs()) // 8], ids=lambda run: run.name)
 def test_runs_are_measured_in_their_own_tokens(run):
     table = stores("micro")
-    (trained,), held_out, benchmarks = training_stores(run, MICRO), held_out_stores(run, MICRO), benchmark_stores(run, MICRO)
+    (trained,), held_out, benchmarks = (
+        training_stores(run, MICRO),
+        held_out_stores(run, MICRO),
+        benchmark_stores(run, MICRO),
+    )
     assert table[held_out[0]].corpus.name == table[trained].corpus.name
     assert trained not in held_out and set(benchmarks) == set(BENCHMARKS)
     for name in [*held_out, *benchmarks.values()]:

@@ -17,9 +17,7 @@ EOS = VOCABULARY - 1
 @pytest.fixture(scope="module")
 def model():
     """Weights ten times larger than a fresh model's, so that likelihoods differ from token to token."""
-    config = ModelConfig(
-        layers=2, width=16, heads=2, hidden=32, vocabulary=VOCABULARY, context=64, init_std=0.2
-    )
+    config = ModelConfig(layers=2, width=16, heads=2, hidden=32, vocabulary=VOCABULARY, context=64, init_std=0.2)
     return build(config, 0).eval()
 
 
@@ -90,5 +88,8 @@ def test_choose_reads_items_of_a_store(model, tmp_path):
     (row,) = choose(model, store, 100)
     expected = [naive(model, tokens["q#1"], 3), naive(model, tokens["q#0"], 4)]
     for option, (whole, ending), prompt in zip(row["options"], expected, (3, 4), strict=True):
-        assert (option["sum"], option["ending_sum"]) == (pytest.approx(whole, rel=1e-5), pytest.approx(ending, rel=1e-5))
+        assert (option["sum"], option["ending_sum"]) == (
+            pytest.approx(whole, rel=1e-5),
+            pytest.approx(ending, rel=1e-5),
+        )
         assert option["tokens"] == 12 and option["ending_tokens"] == 12 - prompt and option["units"] == 30
