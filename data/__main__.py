@@ -4,7 +4,6 @@ In: the table of stores and, for real corpora, `--corpora DIR`. Out: folders bel
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from data.stores import stores
+from slm import command
 from slm.machine import slm_root
 from slm.store import TokenStore
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 Scale = Annotated[str, typer.Option(help="micro: the suite's own stories; mini: real files.")]
 Only = Annotated[list[str] | None, typer.Argument(help="Stores, e.g. stories-train/units; all of the scale if none.")]
 
@@ -66,18 +66,5 @@ def prepare(
     Console().print(f"{len(names)} stores ready below {slm_root() / 'stores'}")
 
 
-def main() -> None:
-    """Run the command; the user's mistakes end in one line on standard error and exit status 2."""
-    try:
-        app(standalone_mode=False)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command continues from here")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(app)

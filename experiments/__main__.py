@@ -4,7 +4,6 @@ In: the name of a study and a scale. Out: run folders below `$SLM_ROOT/runs/SCAL
 """
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -14,12 +13,13 @@ from rich.table import Table
 from experiments.launch import state, train_here, unfinished, write_sweep
 from experiments.scales import scale_of
 from experiments.studies import STUDIES, runs_of, training_stores, unique
+from slm import command
 from slm.flops import params_non_embedding, params_total, training_flops
 from slm.machine import Machine, slm_root
 from slm.runlog import RunLog
 from slm.store import TokenStore
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 ScaleName = Annotated[str, typer.Option("--scale", help="micro: minutes on 2 cores; mini: real files.")]
 Studies = Annotated[list[str], typer.Argument(help=f"Studies: {', '.join(STUDIES)}; or `all`.")]
 
@@ -104,16 +104,5 @@ def _trunk_savings(runs) -> float:
     return saved
 
 
-def main() -> None:
-    """Run the command; the user's mistakes end in one line on standard error and exit status 2."""
-    try:
-        app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit("stopped; the same command continues from here")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    command.run(app)

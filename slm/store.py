@@ -144,55 +144,70 @@ def write_store(
     folder, beside = Path(folder), Path(folder).with_name(f".{Path(folder).name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    vocabulary = spec.tokenizer.vocabulary
-    dtype = "<u2" if vocabulary <= 1 << 16 else "<u4"
-    index, seen = [], set()
-    with open(beside / "tokens.bin", "wb") as tokens, open(beside / "durations.bin", "wb") as durations:
-        start = 0
-        for document in documents:
-            _check_document(document, vocabulary, seen, folder)
-            tokens.write(np.append(document.tokens, vocabulary - 1).astype(dtype).tobytes())
-            if document.durations is not None:
-                durations.write(np.append(document.durations, 0).astype("<u2").tobytes())
-            index.append((start, len(document.tokens) + 1, document.units, document.seconds))
-            start += len(document.tokens) + 1
-    if not index:
-        raise ValueError(f"{folder}: no documents; is the corpus empty, or were all of them skipped?")
-    if not (beside / "durations.bin").stat().st_size:
-        (beside / "durations.bin").unlink()
-    table = np.array(index, dtype=_INDEX)
-    (beside / "documents.idx").write_bytes(table.tobytes())
-    for name, rows in side.items():
-        (beside / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    files = sorted(path for path in beside.iterdir())
-    write_json(
-        beside / "manifest.json",
-        {
-            "schema": SCHEMA,
-            "fingerprint": fingerprint(spec),
-            "vocab_size": vocabulary,
-            "dtype": dtype,
-            "num_documents": len(index),
-            "num_tokens": int(table["tokens"].sum()),
-            "num_units": int(table["units"].sum()),
-            "seconds": float(table["seconds"].sum()),
-            "skipped": len(side.get("skips", [])),
-            "provenance": provenance or {},
-            "files": {p.name: {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in files},
-            "spec": to_json(spec),
-        },
-    )
-    beside.rename(folder)
+    try:
+        index = _write_tokens(beside, spec.tokenizer.vocabulary, documents)
+        for name, rows in side.items():
+            (beside / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        skipped = len(side.get("skips", []))
+        write_json(beside / "manifest.json", _manifest(beside, spec, index, skipped, provenance or {}))
+        beside.rename(folder)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return TokenStore(folder)
 
 
-def _check_document(document: Document, vocabulary: int, seen: set[str], folder: Path) -> None:
+def _write_tokens(folder: Path, vocabulary: int, documents: Iterable[Document]) -> np.ndarray:
+    """Write `tokens.bin`, `documents.idx` and, where documents have them, `durations.bin`; the index."""
+    dtype, rows, seen, start = _dtype(vocabulary), [], set(), 0
+    with open(folder / "tokens.bin", "wb") as tokens, open(folder / "durations.bin", "wb") as durations:
+        for document in documents:
+            _check_document(document, vocabulary, seen)
+            tokens.write(np.append(document.tokens, vocabulary - 1).astype(dtype).tobytes())
+            if document.durations is not None:
+                durations.write(np.append(document.durations, 0).astype("<u2").tobytes())
+            rows.append((start, len(document.tokens) + 1, document.units, document.seconds))
+            start += len(document.tokens) + 1
+    if not rows:
+        raise ValueError("no documents; is the corpus empty, or were all of them skipped?")
+    if not (folder / "durations.bin").stat().st_size:
+        (folder / "durations.bin").unlink()
+    index = np.array(rows, dtype=_INDEX)
+    (folder / "documents.idx").write_bytes(index.tobytes())
+    return index
+
+
+def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, skipped: int, provenance: dict) -> dict:
+    return {
+        "schema": SCHEMA,
+        "fingerprint": fingerprint(spec),
+        "vocab_size": spec.tokenizer.vocabulary,
+        "dtype": _dtype(spec.tokenizer.vocabulary),
+        "num_documents": len(index),
+        "num_tokens": int(index["tokens"].sum()),
+        "num_units": int(index["units"].sum()),
+        "seconds": float(index["seconds"].sum()),
+        "skipped": skipped,
+        "provenance": provenance,
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(folder.iterdir())
+        },
+        "spec": to_json(spec),
+    }
+
+
+def _dtype(vocabulary: int) -> str:
+    return "<u2" if vocabulary <= 1 << 16 else "<u4"
+
+
+def _check_document(document: Document, vocabulary: int, seen: set[str]) -> None:
     if document.id in seen:
-        raise ValueError(f"{folder}: two documents are named {document.id!r}")
+        raise ValueError(f"two documents are named {document.id!r}")
     seen.add(document.id)
     if len(document.tokens) and not 0 <= int(document.tokens.min()) <= int(document.tokens.max()) < vocabulary - 1:
         raise ValueError(
-            f"{folder}: document {document.id!r} has ids {int(document.tokens.min())}..{int(document.tokens.max())}, "
+            f"document {document.id!r} has ids {int(document.tokens.min())}..{int(document.tokens.max())}, "
             f"outside 0..{vocabulary - 2}"
         )
 

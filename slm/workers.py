@@ -21,10 +21,16 @@ def worker_pool(workers: int, prepare: Callable[..., None] | None = None, argume
 
 
 def stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once, whatever they are doing."""
-    for process in list((pool._processes or {}).values()):
-        process.kill()
-    pool.shutdown(wait=True, cancel_futures=True)
+    """End the workers at once, whatever they are doing; a further Ctrl-C cannot cut this short."""
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+    except RuntimeError:  # Ctrl-C came while the pool was starting, so there is nothing to wait for
+        pass
+    finally:
+        signal.signal(signal.SIGINT, heeded)
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple) -> None:
