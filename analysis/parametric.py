@@ -18,7 +18,7 @@ DERIVED = ["G", "a", "b"]
 DELTA = 0.03
 """Cuervo & Marxer 2024, section 3.1; the method they cite uses 1e-3."""
 MAX_EPOCHS = 1.1  # single epoch, with slack for stores that end a little before the budget: a choice
-RESAMPLES = 400
+RESAMPLES = 200
 EXPONENTS = (0.01, 3.0)  # bounds of α and β: choices
 VANISHING = 7.0  # a term below e^-7 of the smallest loss counts as absent: a choice
 WIDE = 3.0  # an interval of E, α or β that spans this factor says little: a choice

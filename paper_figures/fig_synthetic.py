@@ -47,7 +47,7 @@ def draw(results: Results) -> Figure:
         axes.set_xticks(sizes, [f"{size / 1e6:.3g}M" if size >= 1e6 else f"{size / 1e3:.0f}k" for size in sizes])
         axes.set_xlabel("parameters N")
     panels[0].set_ylabel("accuracy")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=3)
     return figure
 
 

@@ -18,7 +18,11 @@ _FLOOR = 1e-6  # of the mel power of full-scale audio: about 16-bit quantisation
 
 
 class Mfcc:
-    """13 liftered cepstra and their deltas, mean-normalised per utterance, two 50 Hz frames stacked: 52 features."""
+    """13 liftered cepstra and their deltas, two 50 Hz frames stacked: 52 features.
+
+    Nothing is normalised over the utterance: its end would change the units of its beginning, and two endings of one
+    prompt would be compared by how they change the prompt.
+    """
 
     rate_hz = 25
     fingerprint = "mfcc-25hz-v1"
@@ -43,7 +47,7 @@ class Mfcc:
         spectrum = rfft(windows, axis=1)
         power = spectrum.real**2 + spectrum.imag**2
         cepstra = dct(np.log(power @ self._filters + _FLOOR), axis=1, norm="ortho")[:, :_CEPSTRA]
-        cepstra = uniform_filter1d(cepstra - cepstra.mean(axis=0), _SMOOTHING, axis=0, mode="nearest")
+        cepstra = uniform_filter1d(cepstra, _SMOOTHING, axis=0, mode="nearest")
         around = np.pad(cepstra, ((2, 2), (0, 0)), mode="edge")
         deltas = (around[3:-1] - around[1:-3] + 2 * (around[4:] - around[:-4])) / 10
         return np.hstack([cepstra * self._lift, deltas]).reshape(count // 2, 4 * _CEPSTRA).astype(np.float32)
