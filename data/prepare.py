@@ -4,6 +4,7 @@ In: names of the table and a root folder. Out: finished stores, and the centres 
 `encoders/`. Everything is resumable; with all stores there, it takes no time and imports no encoder.
 """
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from data import stores as tables
 from data.phones import Phones, learn_inventory
 from data.unigram import TextPieces, UnitPieces, learn_text_pieces, learn_unit_pieces
 from data.units import SHARD_DOCUMENTS, ShardJob, encode_shard, frames_of, read_shard
+from data.utterance import Utterance
 from slm.atomic import write_bytes, write_json
 from slm.spec import CorpusSpec, StoreSpec, UnitSpec, fingerprint, to_json
 from slm.speech.encoder import encoder
@@ -24,6 +26,7 @@ from slm.speech.kmeans import fit_centres
 from slm.store import Document, TokenStore, write_store
 from slm.workers import stop, worker_pool
 
+FRAMES_PER_SECOND = 25  # of every encoder so far
 MOST_SKIPPED = 0.05
 """Largest share of a corpus' documents that may be unusable before its store is refused (a choice)."""
 
@@ -55,40 +58,48 @@ def prepare(shop: Workshop, name: str) -> TokenStore:
 
 
 def _units_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
-    centres = _centres(shop, spec.units)
-    utterances = list(tables.documents(spec.corpus, shop.corpora))
     shards = shop.folder(name).with_name(f".{shop.folder(name).name}.shards-{fingerprint(spec)}")
-    jobs = [
-        ShardJob(
-            utterances=tuple(utterances[first : first + SHARD_DOCUMENTS]),
-            encoder=spec.units.encoder,
-            centres=centres,
-            folder=shards / f"{first:08d}",
-        )
-        for first in range(0, len(utterances), SHARD_DOCUMENTS)
-    ]
+    jobs = _jobs(spec, _centres(shop, spec.units), shards, list(tables.documents(spec.corpus, shop.corpora)))
     _run_shards(shop, name, [job for job in jobs if not (job.folder / "done.json").exists()], len(jobs))
-    documents, side = [], {"documents": [], "alignment": [], "skips": []}
-    for job in jobs:
-        units, durations, tables_ = read_shard(job.folder)
-        for row, document, frames in zip(tables_["documents"], units, durations, strict=True):
-            documents.append(
-                Document(id=row["id"], tokens=document, units=len(document), seconds=row["seconds"], durations=frames)
-            )
-        for key, rows in tables_.items():
-            side[key] += rows
-    skipped = len(side["skips"])
-    if skipped > MOST_SKIPPED * len(utterances):
-        first = side["skips"][0]["reason"]
+    documents, side = _gathered(jobs)
+    skipped, total = len(side["skips"]), len(side["skips"]) + len(documents)
+    if skipped > MOST_SKIPPED * total:
         raise ValueError(
-            f"{name}: {skipped} of {len(utterances)} documents are unusable, the first because: {first}; "
+            f"{name}: {skipped} of {total} documents are unusable, the first because: {side['skips'][0]['reason']}; "
             f"see the skips.jsonl files below {shards}, mend the corpus, delete that folder and prepare again"
         )
     if spec.corpus.name in tables.BENCHMARKS:
-        side["items"] = _items(shop, spec.corpus, documents, partial(_units_before, side["alignment"]))
+        words = {row["id"]: row["words"] for row in side["alignment"]}
+        side["items"] = _items(shop, spec.corpus, documents, partial(_units_before, words))
     store = write_store(shop.folder(name), spec, documents, side)
     shutil.rmtree(shards)
     return store
+
+
+def _jobs(spec: StoreSpec, centres: Path, shards: Path, utterances: list[Utterance]) -> list[ShardJob]:
+    """Shards of the corpus in order; a shard's folder is named by what is in it, so that a changed corpus is new."""
+    jobs = []
+    for first in range(0, len(utterances), SHARD_DOCUMENTS):
+        chosen = tuple(utterances[first : first + SHARD_DOCUMENTS])
+        digest = fingerprint([[u.id, u.text, str(u.audio), u.speaker] for u in chosen])
+        folder = shards / f"{first:08d}-{digest}"
+        jobs.append(ShardJob(utterances=chosen, encoder=spec.units.encoder, centres=centres, folder=folder))
+    return jobs
+
+
+def _gathered(jobs: list[ShardJob]) -> tuple[list[Document], dict[str, list[dict]]]:
+    """The documents and side tables of finished shards, in order."""
+    documents: list[Document] = []
+    side: dict[str, list[dict]] = {"documents": [], "alignment": [], "skips": []}
+    for job in jobs:
+        units, durations, rows = read_shard(job.folder)
+        documents += [
+            Document(id=row["id"], tokens=tokens, units=len(tokens), seconds=row["seconds"], durations=frames)
+            for row, tokens, frames in zip(rows["documents"], units, durations, strict=True)
+        ]
+        for key in side:
+            side[key] += rows[key]
+    return documents, side
 
 
 def _run_shards(shop: Workshop, name: str, jobs: list[ShardJob], total: int) -> None:
@@ -119,13 +130,17 @@ def _centres(shop: Workshop, units: UnitSpec) -> Path:
     pool = worker_pool(shop.workers)
     try:
         parts = [tuple(utterances[i : i + 20]) for i in range(0, len(utterances), 20)]
-        frames = np.concatenate(list(pool.map(frames_of, parts, [units.encoder] * len(parts))))
+        frames = [found for found in pool.map(frames_of, parts, [units.encoder] * len(parts)) if len(found)]
     finally:
         stop(pool)
+    if not frames:
+        raise ValueError(f"none of the {len(utterances)} documents of {units.learnt_on.name} can be read as speech")
+    frames = np.concatenate(frames)
     centres = fit_centres(frames, units.clusters, units.seed)
     write_json(folder / "recipe.json", to_json(units) | {"frames": len(frames)})
-    content = _npy(centres)
-    write_bytes(path, content)
+    content = io.BytesIO()
+    np.save(content, centres, allow_pickle=False)
+    write_bytes(path, content.getvalue())
     shop.progress.update(task, total=1, completed=1)
     return path
 
@@ -229,11 +244,10 @@ def _items(
     return rows
 
 
-def _units_before(alignment: list[dict], document: Document, characters: int) -> int:
+def _units_before(words: dict[str, list], document: Document, characters: int) -> int:
     """Units whose run starts before the first word at or after a character, on the encoder's 40 ms clock."""
-    words = next(row["words"] for row in alignment if row["id"] == document.id)
     starts = np.cumsum(document.durations) - document.durations
-    return int((starts < round(_ending_start(words, characters) * 25)).sum())
+    return int((starts < round(_ending_start(words[document.id], characters) * FRAMES_PER_SECOND)).sum())
 
 
 def _ending_start(words: list[tuple[float, int, int]], characters: int) -> float:
@@ -257,14 +271,6 @@ def _sibling(shop: Workshop, corpus: CorpusSpec, units: UnitSpec | None) -> Toke
         if other.tokenizer.kind == "units" and other.corpus == corpus and units in (None, other.units):
             return prepare(shop, name)
     raise ValueError(f"no store of units in the table holds {corpus}")
-
-
-def _npy(array: np.ndarray) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 _BUILDERS = {"units": _units_store, "unigram": _unigram_store, "phones": _phones_store, "text": _text_store}
