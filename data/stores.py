@@ -70,7 +70,7 @@ def _schemes(
 def _micro() -> dict[str, StoreSpec]:
     benchmarks = {m.__name__.rpartition(".")[2]: m for m in (minimal_pairs, topic_cloze, story_cloze)}
     spoken = {
-        "stories-train": _spoken(stories, "train", 8000),
+        "stories-train": _spoken(stories, "train", 8300),
         "stories-validation": _spoken(stories, "validation", 200),
         "stories-othervoice": _spoken(stories, "validation", 200, HELD_OUT_VOICE),
         "almanac-train": _spoken(almanac, "train", 4000),

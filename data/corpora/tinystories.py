@@ -1,7 +1,8 @@
 """TinyStories (Eldan & Li 2023, arXiv 2305.07759) as its publishers lay it out, to be spoken.
 
 In: a corpora folder with `tinystories/`, or the publishers' file names in it, listed in FILES. Out: one utterance per
-story. Stories are parted by a line `<|endoftext|>`; files without it are parted by blank lines.
+story. Stories are parted by `<|endoftext|>`. In a file without it (a known sample of the validation split) a story
+begins where a paragraph begins with "Once upon a time"; the one in six that opens otherwise joins the one before it.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ FILES = {
 }
 """Accepted names per split, the first one found is read: the two published versions, then a sample of them."""
 _SEPARATOR = "<|endoftext|>"
+_OPENING = "Once upon a time"
+_MOJIBAKE = {"â€œ": '"', "â€™": "'", "â€”": "-", "â€": '"'}  # UTF-8 quotes and dashes once read as Windows-1252
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
 
@@ -28,9 +31,11 @@ def utterances(root: Path | None, split: str) -> Iterator[Utterance]:
         if not text.rstrip().endswith(_SEPARATOR):
             stories.pop()  # a sample's last story is cut off
     else:
-        stories = text.split("\n\n")[1:]  # a sample's first story begins in its middle
+        stories = [_OPENING + story for story in text.split(f"\n\n{_OPENING}")[1:]]  # the first begins in its middle
     number = 0
     for story in stories:
+        for wrong, right in _MOJIBAKE.items():
+            story = story.replace(wrong, right)
         words = " ".join(story.translate(_PLAIN).split())
         if words:
             yield Utterance(id=f"tinystories-{split}-{number:07d}", text=words)

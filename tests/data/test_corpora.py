@@ -16,6 +16,14 @@ def test_tinystories_are_parted_by_the_marker_and_a_cut_off_tail_is_left_out(tmp
     assert len({story.id for story in found}) == 2 and all(story.audio is None for story in found)
 
 
+def test_a_sample_without_markers_is_cut_at_its_openings(tmp_path):
+    path = tmp_path / "tinystories" / "val_sample_first_half.txt"
+    path.parent.mkdir()
+    path.write_text("the end of one.\n\nOnce upon a time, A.\n\nThen B.\n\nOnce upon a time â€œCâ€.", encoding="utf-8")
+    found = [story.text for story in tinystories.utterances(tmp_path, "validation")]
+    assert found == ["Once upon a time, A. Then B.", 'Once upon a time "C".']
+
+
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_missing_or_empty_file_lists_the_accepted_names(tmp_path, content):
     if content is not None:
