@@ -26,12 +26,12 @@ Only = Annotated[list[str] | None, typer.Option(help="Which families; repeat for
 @app.command()
 def collect(scale: Scale = "micro") -> None:
     """Collect finished runs into tables."""
-    tables, unfinished = frame.collect(root(), scale)
+    tables, left_out = frame.collect(root(), scale)
     changed = frame.write(tables, root(), scale)
     console = Console()
     console.print(f"{len(tables.runs)} finished runs, {len(tables.scores)} scores; {len(changed)} tables changed")
-    if unfinished:
-        console.print(f"{len(unfinished)} unfinished runs skipped: {', '.join(unfinished)}")
+    if left_out:
+        console.print(f"{len(left_out)} unfinished or unlisted runs left out: {', '.join(left_out)}")
 
 
 @app.command()
@@ -40,7 +40,7 @@ def fit(scale: Scale = "micro", only: Only = None) -> None:
     tables = frame.read(root(), scale)
     families = laws.families(tables, only or [])
     fits = laws.fit_all(tables, families)
-    fits_of.write(fits, root(), scale, families)
+    fits_of.write(fits, root(), scale, only or [])
     for section in summary.sections(fits):
         _show(*section)
     console = Console()
@@ -65,7 +65,7 @@ def main() -> None:
     """Run the command; a user's mistake is one line and exit status 2."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -49,8 +49,8 @@ def largest(rows: pd.DataFrame) -> pd.Series:
 
 
 def is_at_chance(row: pd.Series) -> bool:
-    """Whether an accuracy lies within two standard errors of one half."""
-    return abs(row["value"] - CHANCE) <= 2 * row["stderr"]
+    """Whether an accuracy is not above one half by more than two standard errors; one below it is no ability either."""
+    return row["value"] - CHANCE <= 2 * row["stderr"]
 
 
 def fit_compute(
@@ -157,5 +157,5 @@ def _before_saturation(
 
 def _flags(rows: pd.DataFrame, cut: int, name: str, resampling: list[str]) -> tuple[str, ...]:
     flags = [f"at chance: {name} means nothing"] if is_at_chance(largest(rows)) else []
-    flags += [f"{cut} saturated runs left out"] if cut else []
+    flags += [f"{cut} runs from the first saturated one on left out"] if cut else []
     return tuple(flags + resampling)

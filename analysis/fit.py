@@ -63,12 +63,12 @@ def intervals(names: list[str], samples: np.ndarray) -> dict[str, tuple[float, f
     return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
 
 
-def write(fits: list[Fit], root: Path, scale: str, families: list[str]) -> None:
-    """Write the fits of these families and remove fits of theirs that are no longer made."""
+def write(fits: list[Fit], root: Path, scale: str, only: list[str]) -> None:
+    """Write fits and remove those that are no longer made; `only` spares the fits of families not in it."""
     folder = results_folder(root, scale) / "fits"
     wanted = {folder / f"{fit.identifier}.json": fit for fit in fits}
     for path in sorted(folder.glob("*.json")):
-        if path not in wanted and read_json(path)["family"] in families:
+        if path not in wanted and (not only or read_json(path)["family"] in only):
             path.unlink()
     for path, fit in wanted.items():
         text = json.dumps(asdict(fit), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -33,7 +33,7 @@ class Tables:
 
 
 def collect(root: Path, scale: str) -> tuple[Tables, list[str]]:
-    """The tables of a scale's finished runs, and the names of the runs that are not finished.
+    """The tables of a scale's finished runs that a study lists, and the names of the other runs.
 
     `ValueError`, naming the file, for a row that lacks a field, a finished run without its validation loss, or a run
     that a sweep lists with another fingerprint.
@@ -43,16 +43,19 @@ def collect(root: Path, scale: str) -> tuple[Tables, list[str]]:
         raise ValueError(f"{folder}: no such folder; train the runs of this scale first, or set SLM_ROOT")
     studies = _studies(Path(root) / "sweeps" / scale)
     rows: dict[str, list[dict]] = {table: [] for table in TABLES}
-    unfinished = []
+    left_out = []
     for path in sorted(folder.rglob("spec.json")):
         log = RunLog(path.parent)
         if not log.is_done:
-            unfinished.append(path.parent.relative_to(folder).as_posix())
+            left_out.append(path.parent.relative_to(folder).as_posix())
+            continue
+        if log.spec.name not in studies:
+            left_out.append(f"{log.spec.name} (in no study)")
             continue
         for table, found in _run_rows(log, scale, studies).items():
             rows[table] += found
     tables = {name: pd.DataFrame(rows[name], columns=list(columns)) for name, columns in TABLES.items()}
-    return Tables(**tables), unfinished
+    return Tables(**tables), left_out
 
 
 def write(tables: Tables, root: Path, scale: str) -> list[Path]:

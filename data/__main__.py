@@ -3,7 +3,6 @@
 In: the table of stores and, for real corpora, `--corpora DIR`. Out: folders below `$SLM_ROOT/stores`.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,24 +11,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from data.stores import stores
+from data.stores import store_folder, stores
 from slm import command
-from slm.machine import slm_root
+from slm.machine import slm_root, usable_cores
 from slm.store import TokenStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-Scale = Annotated[str, typer.Option(help="micro: the suite's own stories; mini: real files.")]
+Scale = Annotated[str, typer.Option(help="micro: the suite's own stories; mini: real files; tiny: a test of the path.")]
 Only = Annotated[list[str] | None, typer.Argument(help="Stores, e.g. stories-train/units; all of the scale if none.")]
 
 
 @app.command("list")
 def list_stores(scale: Scale = "micro") -> None:
     """Every store of the scale: its scheme, and its size once it is prepared."""
-    table = Table(title=f"stores of scale {scale}, below {slm_root() / 'stores'}")
+    table = Table(title=f"stores of scale {scale}, below {slm_root() / 'stores' / scale}")
     for column in ("store", "vocabulary", "documents", "tokens", "units", "hours", "tokens/s"):
         table.add_column(column, justify="left" if column == "store" else "right")
     for name, spec in stores(scale).items():
-        folder = slm_root() / "stores" / name
+        folder = store_folder(slm_root(), scale, name)
         row = [name, f"{spec.tokenizer.vocabulary:,}"]
         if (folder / "manifest.json").exists():
             store = TokenStore(folder)
@@ -49,7 +48,7 @@ def prepare(
     corpora: Annotated[
         Path | None, typer.Option(help="Folder of the real corpora, as their publishers ship them.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that speak and encode.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Processes that speak and encode.")] = usable_cores(),
 ) -> None:
     """Make the stores that are missing. Stop it at any time; the next call continues, with the same result."""
     from data.prepare import Workshop
@@ -58,12 +57,13 @@ def prepare(
     names = list(only or stores(scale))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        shop = Workshop(root=slm_root(), corpora=corpora, workers=workers, progress=progress, table=stores(scale))
+        options = {"corpora": corpora, "workers": workers, "progress": progress}
+        shop = Workshop(root=slm_root(), scale=scale, table=stores(scale), **options)
         for name in names:
             store = prepare_store(shop, name)
             if store.manifest["skipped"]:
                 progress.print(f"{name}: {store.manifest['skipped']} documents skipped, see {store.folder}/skips.jsonl")
-    Console().print(f"{len(names)} stores ready below {slm_root() / 'stores'}")
+    Console().print(f"{len(names)} stores ready below {slm_root() / 'stores' / scale}")
 
 
 if __name__ == "__main__":

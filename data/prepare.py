@@ -26,7 +26,6 @@ from slm.speech.kmeans import fit_centres
 from slm.store import Document, TokenStore, write_store
 from slm.workers import stop, worker_pool
 
-FRAMES_PER_SECOND = 25  # of every encoder so far
 MOST_SKIPPED = 0.05
 """Largest share of a corpus' documents that may be unusable before its store is refused (a choice)."""
 
@@ -39,10 +38,11 @@ class Workshop:
     corpora: Path | None
     workers: int
     progress: Progress
+    scale: str
     table: dict[str, StoreSpec]
 
     def folder(self, name: str) -> Path:
-        return self.root / "stores" / name
+        return tables.store_folder(self.root, self.scale, name)
 
 
 def prepare(shop: Workshop, name: str) -> TokenStore:
@@ -70,7 +70,8 @@ def _units_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
         )
     if spec.corpus.name in tables.BENCHMARKS:
         words = {row["id"]: row["words"] for row in side["alignment"]}
-        side["items"] = _items(shop, spec.corpus, documents, partial(_units_before, words))
+        rate = encoder(spec.units.encoder).rate_hz
+        side["items"] = _items(shop, spec.corpus, documents, partial(_units_before, words, rate))
     store = write_store(shop.folder(name), spec, documents, side)
     shutil.rmtree(shards)
     return store
@@ -81,10 +82,17 @@ def _jobs(spec: StoreSpec, centres: Path, shards: Path, utterances: list[Utteran
     jobs = []
     for first in range(0, len(utterances), SHARD_DOCUMENTS):
         chosen = tuple(utterances[first : first + SHARD_DOCUMENTS])
-        digest = fingerprint([[u.id, u.text, str(u.audio), u.speaker] for u in chosen])
+        digest = fingerprint([[u.id, u.text, u.speaker, *_stamp(u.audio)] for u in chosen])
         folder = shards / f"{first:08d}-{digest}"
         jobs.append(ShardJob(utterances=chosen, encoder=spec.units.encoder, centres=centres, folder=folder))
     return jobs
+
+
+def _stamp(audio: Path | None) -> list:
+    """What tells one state of a recording from another: its path, size and time of change."""
+    if audio is None or not audio.exists():
+        return [str(audio)]
+    return [str(audio), audio.stat().st_size, audio.stat().st_mtime_ns]
 
 
 def _gathered(jobs: list[ShardJob]) -> tuple[list[Document], dict[str, list[dict]]]:
@@ -198,7 +206,7 @@ def _phones_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
     encoded = {row["id"]: inventory.encode(row["phones"]) for row in alignment}
     seconds = {row["id"]: row["seconds"] for row in base.rows("documents")}
     documents = [Document(id=key, tokens=ids, seconds=seconds[key]) for key, (ids, _) in encoded.items()]
-    side = {"documents": base.rows("documents")}
+    side = {"documents": [row for row in base.rows("documents") if row["id"] in encoded]}
     if spec.corpus.name in tables.BENCHMARKS:
         words = {row["id"]: row["words"] for row in alignment}
 
@@ -244,10 +252,10 @@ def _items(
     return rows
 
 
-def _units_before(words: dict[str, list], document: Document, characters: int) -> int:
-    """Units whose run starts before the first word at or after a character, on the encoder's 40 ms clock."""
+def _units_before(words: dict[str, list], rate_hz: int, document: Document, characters: int) -> int:
+    """Units whose run starts before the first word at or after a character, on the encoder's clock."""
     starts = np.cumsum(document.durations) - document.durations
-    return int((starts < round(_ending_start(words[document.id], characters) * FRAMES_PER_SECOND)).sum())
+    return int((starts < round(_ending_start(words[document.id], characters) * rate_hz)).sum())
 
 
 def _ending_start(words: list[tuple[float, int, int]], characters: int) -> float:

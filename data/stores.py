@@ -18,6 +18,8 @@ from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec
 
 MFCC = "mfcc-25hz-v1"  # fingerprint of slm.speech.mfcc.Mfcc, here so that listing stores imports no encoder
 VOICES = ("en-us", "en-us+f2", "en-us+m3")
+PHONES = 64
+"""Ids of the oracle scheme: espeak-ng's English inventory fits with room to spare."""
 HELD_OUT_VOICE = ("en-us+f4",)
 
 CORPORA: dict[str, Callable[[Path | None, str], Iterator[Utterance]]] = {
@@ -67,27 +69,36 @@ def _schemes(
     return table
 
 
-def _micro() -> dict[str, StoreSpec]:
+def _own_world(
+    stories_: int, almanac_: int, held_out: int, items: int | None, clusters: int, pieces: int, texts: int
+) -> dict[str, StoreSpec]:
+    """The suite's own corpora and benchmarks: so many documents of each, under every scheme."""
     benchmarks = {m.__name__.rpartition(".")[2]: m for m in (minimal_pairs, topic_cloze, story_cloze)}
     spoken = {
-        "stories-train": _spoken(stories, "train", 8300),
-        "stories-validation": _spoken(stories, "validation", 200),
-        "stories-othervoice": _spoken(stories, "validation", 200, HELD_OUT_VOICE),
-        "almanac-train": _spoken(almanac, "train", 4000),
-        "almanac-validation": _spoken(almanac, "validation", 200),
-    } | {name: _spoken(module, "test", None) for name, module in benchmarks.items()}
-    table = _schemes(
-        spoken, _spoken(stories, "train", 300), 50, 500, 64, replace(spoken["stories-train"], documents=2000)
-    )
-    learnt_on = replace(spoken["stories-train"], documents=2000, voices=(), synthesiser=None)
-    text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=learnt_on)
+        "stories-train": _spoken(stories, "train", stories_),
+        "stories-validation": _spoken(stories, "validation", held_out),
+        "stories-othervoice": _spoken(stories, "validation", held_out, HELD_OUT_VOICE),
+        "almanac-train": _spoken(almanac, "train", almanac_),
+        "almanac-validation": _spoken(almanac, "validation", held_out),
+    } | {name: _spoken(module, "test", items) for name, module in benchmarks.items()}
+    few, many = (replace(spoken["stories-train"], documents=min(count, stories_)) for count in (300, 2000))
+    table = _schemes(spoken, few, clusters, pieces, PHONES, many)
+    text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=replace(many, voices=(), synthesiser=None))
     written = {
-        "stories-train": replace(learnt_on, documents=18000),
-        "stories-validation": replace(learnt_on, split="validation", documents=1000),
+        "stories-train": replace(text.learnt_on, documents=texts),
+        "stories-validation": replace(text.learnt_on, split="validation", documents=5 * held_out),
     } | {name: replace(spoken[name], voices=(), synthesiser=None) for name in benchmarks}
     return table | {
         f"{name}/text": StoreSpec(corpus=corpus, units=None, tokenizer=text) for name, corpus in written.items()
     }
+
+
+def _micro() -> dict[str, StoreSpec]:
+    return _own_world(8300, 4100, 200, None, clusters=50, pieces=500, texts=18000)
+
+
+def _tiny() -> dict[str, StoreSpec]:
+    return _own_world(60, 20, 4, 12, clusters=20, pieces=40, texts=200)
 
 
 def _mini() -> dict[str, StoreSpec]:
@@ -98,10 +109,10 @@ def _mini() -> dict[str, StoreSpec]:
         f"librispeech-{split}": CorpusSpec(name="librispeech", revision=librispeech.REVISION, split=split)
         for split in ("train-clean-100", "test-other")
     }
-    return _schemes(corpora, _spoken(tinystories, "train", 300), 100, 2000, 64, corpora["tinystories-train"])
+    return _schemes(corpora, _spoken(tinystories, "train", 300), 100, 2000, PHONES, corpora["tinystories-train"])
 
 
-STORES: dict[str, Callable[[], dict[str, StoreSpec]]] = {"micro": _micro, "mini": _mini}
+STORES: dict[str, Callable[[], dict[str, StoreSpec]]] = {"tiny": _tiny, "micro": _micro, "mini": _mini}
 
 
 def stores(scale: str) -> dict[str, StoreSpec]:
@@ -109,6 +120,11 @@ def stores(scale: str) -> dict[str, StoreSpec]:
     if scale not in STORES:
         raise ValueError(f"no stores for scale {scale!r}: choose one of {', '.join(STORES)}")
     return STORES[scale]()
+
+
+def store_folder(root: Path, scale: str, name: str) -> Path:
+    """Where a store of a scale lies."""
+    return root / "stores" / scale / name
 
 
 def documents(corpus: CorpusSpec, corpora_root: Path | None) -> Iterator[Utterance]:
@@ -134,8 +150,8 @@ def voice_of(key: str, voices: tuple[str, ...]) -> str | None:
 
 
 def items(corpus: CorpusSpec, corpora_root: Path | None) -> Iterator[RawItem]:
-    """The items of a benchmark."""
-    return BENCHMARKS[corpus.name](corpora_root)
+    """The items of a benchmark; `corpus.documents` of them, where that is given."""
+    return islice(BENCHMARKS[corpus.name](corpora_root), corpus.documents)
 
 
 def option_id(item: RawItem, number: int) -> str:

@@ -4,7 +4,6 @@ In: utterances, voices, an encoder and centres. Out: shard folders of units with
 each whole or absent, identical for any number of worker processes. No waveform is kept.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,9 +15,10 @@ from threadpoolctl import threadpool_limits
 from data.audio import read_audio
 from data.tts import Speech, Synthesiser
 from data.utterance import Utterance
-from slm.atomic import read_jsonl, write_json
+from slm.atomic import read_json, read_jsonl, write_json, write_jsonl
 from slm.speech.encoder import encoder
 from slm.speech.kmeans import collapse, nearest
+from slm.store import checksum
 
 SHARD_DOCUMENTS = 100
 
@@ -70,13 +70,19 @@ def encode_shard(job: ShardJob) -> None:
         stream = np.concatenate(arrays) if arrays else np.zeros(0)
         (beside / f"{name}.bin").write_bytes(stream.astype("<u2").tobytes())
     for name, rows in tables.items():
-        (beside / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    write_json(beside / "done.json", {"documents": len(units)})
+        write_jsonl(beside / f"{name}.jsonl", rows)
+    write_json(beside / "done.json", {path.name: checksum(path) for path in sorted(beside.iterdir())})
     beside.rename(job.folder)
 
 
 def read_shard(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, list[dict]]]:
-    """(units of each document, durations of each document, side tables) of a finished shard."""
+    """(units of each document, durations of each document, side tables) of a finished shard.
+
+    `ValueError` names a file that is not what was written.
+    """
+    for name, expected in read_json(folder / "done.json").items():
+        if not (folder / name).is_file() or checksum(folder / name) != expected:
+            raise ValueError(f"{folder / name} was altered or torn: delete {folder} and prepare again")
     tables = {name: read_jsonl(folder / f"{name}.jsonl") for name in ("documents", "alignment", "skips")}
     ends = np.cumsum([row["units"] for row in tables["documents"]])[:-1]
     units, durations = (np.fromfile(folder / f"{name}.bin", dtype="<u2") for name in ("units", "durations"))

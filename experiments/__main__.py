@@ -3,24 +3,24 @@
 In: the name of a study and a scale. Out: run folders below `$SLM_ROOT/runs/SCALE`.
 """
 
-import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from data.stores import store_folder
 from experiments.launch import state, train_here, unfinished, write_sweep
-from experiments.scales import scale_of
+from experiments.scales import Scale, scale_of
 from experiments.studies import STUDIES, runs_of, training_stores, unique
 from slm import command
 from slm.flops import params_non_embedding, params_total, training_flops
-from slm.machine import Machine, slm_root
+from slm.machine import Machine, slm_root, usable_cores
 from slm.runlog import RunLog
 from slm.store import TokenStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-ScaleName = Annotated[str, typer.Option("--scale", help="micro: minutes on 2 cores; mini: real files.")]
+ScaleName = Annotated[str, typer.Option("--scale", help="micro: minutes on 2 cores; mini: real files; tiny: a test.")]
 Studies = Annotated[list[str], typer.Argument(help=f"Studies: {', '.join(STUDIES)}; or `all`.")]
 
 
@@ -28,7 +28,7 @@ Studies = Annotated[list[str], typer.Argument(help=f"Studies: {', '.join(STUDIES
 def list_runs(study: Studies, scale_name: ScaleName = "micro") -> None:
     """What a study would train: parameters, tokens, FLOPs, epochs, updates, time. Trains nothing."""
     scale = scale_of(scale_name)
-    for name in _studies(study):
+    for name in _studies(study, scale):
         runs = runs_of(name, scale)
         table = Table(title=f"{name} at {scale.name}: {len(runs)} runs")
         for column in ("run", "N", "N non-emb.", "D", "6ND", "epochs", "updates", "minutes"):
@@ -51,12 +51,12 @@ def list_runs(study: Studies, scale_name: ScaleName = "micro") -> None:
 def train(
     study: Studies,
     scale_name: ScaleName = "micro",
-    workers: Annotated[int, typer.Option(help="Processes of one thread each.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(help="Processes of one thread each.")] = usable_cores(),
     accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
 ) -> None:
     """Train and score what is missing of one or more studies. Stop it at any time; the next call continues."""
     scale, root = scale_of(scale_name), slm_root()
-    names = _studies(study)
+    names = _studies(study, scale)
     runs = unique([run for name in names for run in runs_of(name, scale)])
     for name in names:
         write_sweep(name, runs_of(name, scale), scale, root)
@@ -70,10 +70,10 @@ def train(
 def status(study: Studies, scale_name: ScaleName = "micro") -> None:
     """How far each run of a study is."""
     scale, root = scale_of(scale_name), slm_root()
-    table = Table(title=f"{', '.join(_studies(study))} at {scale.name}")
+    table = Table(title=f"{', '.join(_studies(study, scale))} at {scale.name}")
     for column in ("run", "state", "update", "nats/token", "seconds"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
-    for run in unique([run for name in _studies(study) for run in runs_of(name, scale)]):
+    for run in unique([run for name in _studies(study, scale) for run in runs_of(name, scale)]):
         rows = RunLog(root / "runs" / scale.name / run.name).rows("train")
         last = rows[-1] if rows else {"step": 0, "nats": float("nan"), "time": 0.0}
         progress = f"{last['step']:,} / {run.train.steps:,}"
@@ -81,14 +81,14 @@ def status(study: Studies, scale_name: ScaleName = "micro") -> None:
     Console().print(table)
 
 
-def _studies(names: list[str]) -> list[str]:
-    return list(STUDIES) if names == ["all"] else names
+def _studies(names: list[str], scale: Scale) -> list[str]:
+    return list(scale.studies) if names == ["all"] else names
 
 
 def _epochs(run, scale) -> str:
     """Passes over the store, once it is prepared."""
     (name, *_) = training_stores(run, scale)
-    folder = slm_root() / "stores" / name
+    folder = store_folder(slm_root(), scale.name, name)
     if not (folder / "manifest.json").exists():
         return "not prepared"
     return f"{run.train.tokens / TokenStore(folder).num_tokens:.2f}"

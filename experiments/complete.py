@@ -10,8 +10,9 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from data.stores import store_folder
 from experiments.scales import Scale
-from experiments.studies import benchmark_stores, held_out_stores, training_stores
+from experiments.studies import benchmark_stores, held_out_stores, scored, training_stores
 from slm.evals.choice import accuracies, choose
 from slm.machine import Machine
 from slm.runlog import RunLog
@@ -29,7 +30,7 @@ def complete(run: RunSpec, scale: Scale, root: Path, machine: Machine, report: C
     if not log.is_done:
         roles = {name: "train" for name in training_stores(run, scale)}
         roles |= {name: "validation" for name in held_out_stores(run, scale)}
-        opened = {name: TokenStore(root / "stores" / name) for name in roles}
+        opened = {name: TokenStore(store_folder(root, scale.name, name)) for name in roles}
         train(
             run,
             [opened[name] for name in training_stores(run, scale)],
@@ -43,24 +44,24 @@ def complete(run: RunSpec, scale: Scale, root: Path, machine: Machine, report: C
     if missing:
         model = trained_model(log, machine.accelerator)
         for benchmark, name in missing.items():
-            _score(log, run, model, benchmark, TokenStore(root / "stores" / name), name, machine)
+            store = TokenStore(store_folder(root, scale.name, name))
+            _score(log, model, benchmark, store, name, machine)
 
 
 def missing_scores(log: RunLog, run: RunSpec, scale: Scale) -> dict[str, str]:
     """Benchmark -> store, for those that the run has no score on."""
-    scored = {row["eval"] for row in log.rows("scores")}
-    return {benchmark: name for benchmark, name in benchmark_stores(run, scale).items() if benchmark not in scored}
+    return {name: store for name, store in benchmark_stores(run, scale).items() if name not in scored(log, scale)}
 
 
-def _score(log: RunLog, run: RunSpec, model, benchmark: str, store: TokenStore, name: str, machine: Machine) -> None:
+def _score(log: RunLog, model, benchmark: str, store: TokenStore, name: str, machine: Machine) -> None:
     store.verify()
     items = choose(model, store, machine.score_tokens)
     log.write(f"items/{benchmark}.jsonl", items)
     done = log.done
     head = {key: done[key] for key in ("tokens", "flops")}
     head = {"step": done["steps"]} | head | {"eval": benchmark}
-    rows = [head | row | {"store": name} for row in accuracies(items)]
-    log.write("scores.jsonl", log.rows("scores") + rows)
+    rows = [head | row | {"store": name, "fingerprint": store.fingerprint} for row in accuracies(items)]
+    log.write("scores.jsonl", [row for row in log.rows("scores") if row["eval"] != benchmark] + rows)
 
 
 def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[str, str]) -> dict:
@@ -76,6 +77,7 @@ def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[st
         "stores": {
             name: {"role": roles[name], "fingerprint": store.fingerprint}
             | {key: store.manifest[key] for key in ("num_documents", "num_tokens", "num_units", "seconds")}
+            | {"sha256": store.manifest["files"]["tokens.bin"]["sha256"]}
             for name, store in opened.items()
         },
     }

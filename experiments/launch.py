@@ -4,12 +4,14 @@ In: runs. Out: finished run folders, and the study's list in `sweeps/`. Stop it 
 """
 
 import multiprocessing
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from data.stores import store_folder, stores
 from experiments.scales import Scale
-from experiments.studies import STUDIES, benchmark_stores, held_out_stores, training_stores
+from experiments.studies import STUDIES, benchmark_stores, held_out_stores, scored, training_stores
 from slm.atomic import write_json
 from slm.flops import training_flops
 from slm.machine import Machine
@@ -41,14 +43,16 @@ def state(run: RunSpec, scale: Scale, root: Path) -> str:
     RunLog.open(root / "runs" / scale.name, run)
     if not log.is_done:
         return "training"
-    scored = {row["eval"] for row in log.rows("scores")}
-    return "done" if set(benchmark_stores(run, scale)) <= scored else "unscored"
+    return "done" if set(benchmark_stores(run, scale)) <= scored(log, scale) else "unscored"
 
 
 def train_here(runs: list[RunSpec], scale: Scale, root: Path, machine: Machine, workers: int) -> None:
-    """Complete all runs with `workers` processes; `ValueError` if a store is missing, before anything starts."""
+    """Complete all runs with `workers` processes.
+
+    `ValueError`, before anything starts, if a store is missing or was made by another recipe.
+    """
     for name in sorted({n for run in runs for n in _needed(run, scale)}):
-        TokenStore(root / "stores" / name)
+        TokenStore(store_folder(root, scale.name, name)).check_spec(stores(scale.name)[name])
     chains = _chains(runs)
     total = sum(_flops(run) for run in runs)
     trained = multiprocessing.get_context("spawn").Value("d", 0.0)
@@ -59,7 +63,7 @@ def train_here(runs: list[RunSpec], scale: Scale, root: Path, machine: Machine, 
         try:
             waiting = {pool.submit(_complete_chain, chain, scale, root, machine) for chain in chains}
             while waiting:
-                done, waiting = _wait(waiting)
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 progress.update(task, completed=trained.value)
                 for future in done:
                     future.result()
@@ -101,9 +105,3 @@ def _complete_chain(chain: list[RunSpec], scale: Scale, root: Path, machine: Mac
 def _report(flops: float) -> None:
     with _trained.get_lock():
         _trained.value += flops
-
-
-def _wait(waiting: set) -> tuple[set, set]:
-    from concurrent.futures import FIRST_COMPLETED, wait
-
-    return wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)

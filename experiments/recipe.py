@@ -17,10 +17,9 @@ LADDER = {
 """Size -> shape: heads of 16, SwiGLU of about 8/3 of the width (choices)."""
 
 LEARNING_RATE = {"w32": 2e-2, "w48": 1.3e-2, "w64": 1e-2, "w80": 7e-3}
-"""Peak rate per size; tuned at these sizes, see LOG.md."""
+"""Peak rate per size: read between the sizes that were tuned, on units, see LOG.md."""
 INIT_STD = 0.08
 """About 1 / sqrt(width) here; the published 0.02 belongs to widths of 512 and more, and learns far slower at these."""
-WARMUP_STEPS = 16
 DECAY_FRACTION = 0.25
 FINAL_RATE = 0.05
 
@@ -45,7 +44,7 @@ def run(scale: Scale, family: str, corpus: str, scheme: str, size: str, tokens: 
             tokens=tokens,
             batch_tokens=scale.batch_tokens,
             learning_rate=LEARNING_RATE[size],
-            warmup_steps=WARMUP_STEPS,
+            warmup_steps=scale.warmup_steps,
             schedule="wsd",
             decay_fraction=DECAY_FRACTION,
             final_rate=FINAL_RATE,

@@ -9,7 +9,8 @@ from types import ModuleType
 from data.stores import BENCHMARKS, stores
 from experiments import scaling, synthetic, text, tokenizers
 from experiments.scales import Scale
-from slm.spec import RunSpec
+from slm.runlog import RunLog
+from slm.spec import RunSpec, fingerprint
 
 STUDIES: dict[str, ModuleType] = {
     "scaling": scaling,
@@ -21,8 +22,8 @@ STUDIES: dict[str, ModuleType] = {
 
 def runs_of(study: str, scale: Scale) -> list[RunSpec]:
     """The runs of a study; `ValueError` for an unknown one, or if two runs share a name or a recipe."""
-    if study not in STUDIES:
-        raise ValueError(f"no study {study!r}: choose from {', '.join(STUDIES)}")
+    if study not in scale.studies:
+        raise ValueError(f"no study {study!r} at scale {scale.name}: choose from {', '.join(scale.studies)}, or all")
     return unique(STUDIES[study].runs(scale))
 
 
@@ -61,6 +62,12 @@ def held_out_stores(run: RunSpec, scale: Scale) -> list[str]:
 def benchmark_stores(run: RunSpec, scale: Scale) -> dict[str, str]:
     """Benchmark -> name of its store with the run's tokens."""
     return {s.corpus.name: name for name, s in _same_tokens(run, scale).items() if s.corpus.name in BENCHMARKS}
+
+
+def scored(log: RunLog, scale: Scale) -> set[str]:
+    """Benchmarks that a run has scores on, as the scale's table has them now; scores on other items do not count."""
+    table = {name: fingerprint(spec) for name, spec in stores(scale.name).items()}
+    return {row["eval"] for row in log.rows("scores") if table.get(row["store"]) == row["fingerprint"]}
 
 
 def _same_tokens(run: RunSpec, scale: Scale) -> dict:

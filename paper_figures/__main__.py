@@ -66,7 +66,7 @@ def main() -> None:
     """Run the command; a user's mistake is one line and exit status 2."""
     try:
         app()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -76,4 +76,12 @@ class Results:
 
 def load(root: Path, scale: str) -> Results:
     """The results that `python -m analysis collect` and `fit` wrote."""
-    return Results(scale=scale, tables=frame.read(root, scale), fits=fits_of.read(root, scale))
+    tables, fits = frame.read(root, scale), fits_of.read(root, scale)
+    known = set(zip(tables.runs["name"], tables.runs["fingerprint"], strict=True))
+    for fit in fits:
+        if unknown := sorted(set(fit.rows) - known):
+            raise ValueError(
+                f"fit {fit.identifier} rests on {unknown[0][0]}, which the tables no longer hold: "
+                f"run `python -m analysis fit --scale {scale}` again"
+            )
+    return Results(scale=scale, tables=tables, fits=fits)

@@ -104,7 +104,7 @@ def _benchmarks(results: Results) -> Section:
     text = [
         "The run of the most compute of each family, in per cent with one standard error over items. Mean and sum are "
         "of the log-likelihood per token and per sequence; 'ending alone' scores what differs, given what precedes. "
-        "At chance: the headline lies within two standard errors of one half."
+        "At chance: the headline is not above one half by more than two standard errors."
     ]
     return "Benchmarks", text, pd.DataFrame(rows)
 

@@ -25,6 +25,8 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, path)
+        except RuntimeError as error:  # what torch makes of a failed write
+            raise OSError(f"cannot write {path} ({str(error).splitlines()[0]}): is the disk full?") from None
         finally:
             beside.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Execution settings of one process. Changing any of them changes speed, not the recipe."""
+    """Execution settings of one process. They change speed and, at most, the last bits of sums; never the recipe."""
 
     accelerator: str = "auto"
     """As Lightning names them: auto, cpu, gpu."""
@@ -22,6 +22,12 @@ class Machine:
     """Wall time between checkpoints of a run under way."""
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, at most 8: each worker of a sweep holds a few hundred megabytes."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, allowed)
+
+
 def slm_root() -> Path:
     """The folder of everything that the suite writes: the environment's `SLM_ROOT`, else `./out`."""
-    return Path(os.environ.get("SLM_ROOT", "out"))
+    return Path(os.environ.get("SLM_ROOT") or "out")

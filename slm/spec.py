@@ -33,7 +33,7 @@ class CorpusSpec(Recipe):
     revision: str
     split: str
     documents: int | None = None
-    """The first so many documents of the split; None: all."""
+    """The first so many documents of the split, or items of a benchmark; None: all."""
     voices: tuple[str, ...] = ()
     """Synthesiser voices, assigned by document; empty: recorded audio, or text that is not spoken."""
     synthesiser: str | None = None

@@ -5,7 +5,6 @@ end-of-document token; opening costs the same for any size; a torn or altered fi
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slm.atomic import read_json, read_jsonl, write_json
+from slm.atomic import read_json, read_jsonl, write_json, write_jsonl
 from slm.spec import StoreSpec, differences, fingerprint, from_json, to_json
 
 SCHEMA = 1
@@ -147,7 +146,9 @@ def write_store(
     try:
         index = _write_tokens(beside, spec.tokenizer.vocabulary, documents)
         for name, rows in side.items():
-            (beside / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            write_jsonl(beside / f"{name}.jsonl", rows)
+        named = side.get("documents", [])
+        assert not named or len(named) == len(index), "the rows of `documents` are those of the store, in order"
         skipped = len(side.get("skips", []))
         write_json(beside / "manifest.json", _manifest(beside, spec, index, skipped, provenance or {}))
         beside.rename(folder)

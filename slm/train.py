@@ -145,10 +145,10 @@ def train(
     update, shared ones included. `ValueError` if the folder holds another recipe, or another process trains there.
     """
     log = RunLog.open(runs_root, run)
-    if log.is_done:
-        return log
     with open(log.folder / ".lock", "w") as lock:
         _take(lock, log)
+        if log.is_done:
+            return log
         for source, store in zip(run.mix, stores, strict=True):
             store.check_spec(source.store)
             store.verify()
@@ -221,7 +221,6 @@ def _trainer(run: RunSpec, machine: Machine, recorder: lightning.Callback) -> li
 def _validate(log: RunLog, run: RunSpec, model, validation: dict[str, TokenStore], machine: Machine) -> None:
     """One row per store: sums over every token of it, in float64."""
     model.eval()
-    log.keep("val", -1)
     rows = []
     for name, store in validation.items():
         store.verify()
@@ -233,7 +232,7 @@ def _validate(log: RunLog, run: RunSpec, model, validation: dict[str, TokenStore
         row["flops"] = run.train.tokens * flops_per_token(run.model)["flops_6n"]
         row |= {"store": name, "sum_nats": nats, "num_tokens": store.num_tokens}
         rows.append(row | {"num_units": store.num_units, "seconds": store.seconds})
-    log.append("val", rows)
+    log.write("val.jsonl", rows)
 
 
 def _finish(log: RunLog, run: RunSpec, validation: dict[str, TokenStore]) -> None:

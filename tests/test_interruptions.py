@@ -52,8 +52,8 @@ import sys, torch
 from slm.checkpoint import AtomicCheckpointIO
 try:
     AtomicCheckpointIO().save_checkpoint({"x": torch.ones(int(sys.argv[2]))}, sys.argv[1])
-except (OSError, RuntimeError) as error:
-    print("failed")
+except OSError as error:
+    print("failed:", error)
 """
 
 
@@ -62,8 +62,15 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_whole(tmp_path):
 
     path = tmp_path / "last.ckpt"
     assert limited(SAVE, str(path), "10", file_bytes=1 << 20).stdout == ""
-    assert limited(SAVE, str(path), "100000", file_bytes=8192).stdout.strip() == "failed"
+    assert limited(SAVE, str(path), "100000", file_bytes=8192).stdout.startswith("failed:")
     assert np.array_equal(read_checkpoint(path)["x"], np.ones(10)) and os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def workers_of(group: int) -> list[str]:
+    """Live processes of a process group, those aside that only wait to be reaped."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True).stdout.splitlines()
+    rows = [line.split(None, 2) for line in listed]
+    return [row[2] for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process group")
@@ -76,10 +83,12 @@ def test_ctrl_c_ends_prepare_in_one_line_and_its_workers_with_it(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("encoders/*/centres.npy")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert list(tmp_path.glob("encoders/*/centres.npy"))
     os.killpg(child.pid, signal.SIGINT)
     _, errors = child.communicate(timeout=30)
     assert child.returncode == 130 and "Traceback" not in errors
     assert errors.strip().splitlines()[-1] == "stopped; the same command continues from here"
-    with pytest.raises(ProcessLookupError):
-        os.killpg(child.pid, 0)
-    assert not (tmp_path / "stores/stories-validation/units").exists()
+    while workers_of(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers_of(child.pid) == []
+    assert not (tmp_path / "stores/micro/stories-validation/units").exists()

@@ -112,11 +112,11 @@ def test_three_runs_give_no_interval():
 def test_fits_survive_their_files_and_stale_ones_go(tmp_path):
     found = envelope.fit(runs(np.geomspace(1e9, 1e13, 8), 8.0 * np.geomspace(1e9, 1e13, 8) ** -0.05), "units")
     empty = downstream.fit_compute(scores([1e9], [0.5]), "units", "topic_cloze")
-    fit.write([found, empty], tmp_path, "micro", ["units"])
+    fit.write([found, empty], tmp_path, "micro", [])
     assert fit.read(tmp_path, "micro") == [empty, found]
     fit.write([found], tmp_path, "micro", ["text"])
     assert len(fit.read(tmp_path, "micro")) == 2
-    fit.write([found], tmp_path, "micro", ["units"])
+    fit.write([found], tmp_path, "micro", [])
     assert fit.read(tmp_path, "micro") == [found]
 
 

@@ -42,7 +42,12 @@ def tiny_table() -> dict[str, StoreSpec]:
 
 def shop_at(root: Path, workers: int = 1, table: dict | None = None, corpora: Path | None = None) -> Workshop:
     return Workshop(
-        root=root, corpora=corpora, workers=workers, progress=Progress(disable=True), table=table or tiny_table()
+        root=root,
+        corpora=corpora,
+        workers=workers,
+        progress=Progress(disable=True),
+        scale="s",
+        table=table or tiny_table(),
     )
 
 
@@ -60,7 +65,7 @@ def prepared(tmp_path_factory) -> Path:
 
 def test_schemes_describe_the_same_speech(prepared):
     units, pieces, phones = (
-        TokenStore(prepared / "stores" / f"stories-validation/{scheme}") for scheme in ("units", "unigram", "phones")
+        TokenStore(prepared / "stores/s" / f"stories-validation/{scheme}") for scheme in ("units", "unigram", "phones")
     )
     assert units.num_units == pieces.num_units == units.num_tokens - len(units)
     assert units.seconds == pytest.approx(pieces.seconds) == pytest.approx(phones.seconds)
@@ -78,7 +83,7 @@ def test_any_number_of_workers_gives_the_same_bytes(prepared, tmp_path, monkeypa
 
 
 def test_a_store_that_is_there_is_not_made_again(prepared):
-    manifest = prepared / "stores" / "stories-train/units" / "manifest.json"
+    manifest = prepared / "stores/s" / "stories-train/units" / "manifest.json"
     before = manifest.stat().st_mtime_ns
     prepare(shop_at(prepared), "stories-train/units")
     assert manifest.stat().st_mtime_ns == before
@@ -98,11 +103,12 @@ def test_sigkill_in_the_middle_and_again_gives_the_same_bytes(tmp_path):
     one, other = tmp_path / "killed", tmp_path / "whole"
     child = subprocess.Popen(command, env=os.environ | {"SLM_ROOT": str(one)}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(one.glob("stores/*/.units.shards-*/0*/done.json")) and time.monotonic() < deadline:
+    while not list(one.glob("stores/micro/*/.units.shards-*/0*/done.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert list(one.glob("stores/micro/*/.units.shards-*/0*/done.json"))
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert not (one / "stores/stories-validation/units").exists()
+    assert not (one / "stores/micro/stories-validation/units").exists()
     subprocess.run(command, env=os.environ | {"SLM_ROOT": str(one)}, check=True, capture_output=True)
     subprocess.run(command, env=os.environ | {"SLM_ROOT": str(other)}, check=True, capture_output=True)
     assert contents(one) == contents(other)
@@ -184,7 +190,7 @@ def test_many_bad_files_are_refused_with_the_first_reason(tmp_path):
         (root / f"LibriSpeech/test-other/1/2/1-2-{i:04d}.flac").unlink()
     with pytest.raises(ValueError, match="2 of 10 documents are unusable.*no such audio file"):
         prepare(shop_at(tmp_path, table=recorded_table(), corpora=root), "r/units")
-    assert not (tmp_path / "stores" / "r").exists() or not (tmp_path / "stores/r/units").exists()
+    assert not (tmp_path / "stores/s/r/units").exists()
 
 
 def run_data(*arguments: str, root: Path) -> subprocess.CompletedProcess:
@@ -196,7 +202,7 @@ def run_data(*arguments: str, root: Path) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (["nothing/units"], "no store 'nothing/units'"),
-        (["--scale", "tera"], "choose one of micro, mini"),
+        (["--scale", "tera"], "choose one of tiny, micro, mini"),
         (["tinystories-train/units", "--scale", "mini"], "say where they are with --corpora"),
         (["tinystories-train/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2-GPT4-train.txt"),
         (["librispeech-test-other/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2"),

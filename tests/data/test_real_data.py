@@ -46,7 +46,7 @@ def test_flac_to_units_to_pieces(tmp_path):
         "l/units": replace(spec, units=units),
         "l/unigram": StoreSpec(corpus=spec.corpus, units=units, tokenizer=pieces),
     }
-    shop = Workshop(root=tmp_path, corpora=CORPORA, workers=2, progress=Progress(disable=True), table=table)
+    shop = Workshop(root=tmp_path, corpora=CORPORA, workers=2, progress=Progress(disable=True), scale="s", table=table)
     compressed, store = prepare(shop, "l/unigram"), prepare(shop, "l/units")
     assert len(store) == 50 and store.manifest["skipped"] == 0
     assert store.seconds / 60 == pytest.approx(6.1, abs=0.1)

@@ -22,6 +22,12 @@ def micro_runs():
     return unique([run for study in STUDIES for run in runs_of(study, MICRO)])
 
 
+@pytest.mark.parametrize("scale", SCALES.values(), ids=lambda scale: scale.name)
+def test_every_study_of_every_scale_is_a_list_of_distinct_runs(scale):
+    runs = unique([run for study in scale.studies for run in runs_of(study, scale)])
+    assert runs and set(scale.studies) <= set(STUDIES)
+
+
 def test_the_demo_stays_within_its_budget():
     flops = [training_flops(run.model, run.train.tokens)["flops_6n"] for run in micro_runs()]
     assert max(flops) <= 3e12 and sum(flops) <= 3e13
@@ -37,7 +43,7 @@ def test_every_family_has_one_point_with_three_seeds():
     seeds: dict[tuple, set[int]] = {}
     for run in micro_runs():
         seeds.setdefault((run.family, run.size, run.budget), set()).add(run.train.seed)
-    for family in {family for family, *_ in seeds} - {MICRO.other_corpus}:
+    for family in {family for family, *_ in seeds}:
         assert max(len(found) for key, found in seeds.items() if key[0] == family) == 3, family
 
 

@@ -8,7 +8,7 @@ from tests.conftest import VOCABULARY, store_spec
 
 
 def write(folder, documents):
-    return write_store(folder, store_spec(), documents, {"documents": [{"id": "a"}]})
+    return write_store(folder, store_spec(), documents, {"documents": [{"id": document.id} for document in documents]})
 
 
 def test_documents_come_back_with_their_counts(tmp_path):
@@ -25,7 +25,7 @@ def test_documents_come_back_with_their_counts(tmp_path):
     assert list(store.durations(0)) == [4, 1, 2] and list(store.durations(2)) == [1]
     assert (store.num_tokens, store.num_units, store.seconds) == (7, 4, pytest.approx(0.32))
     assert store.eos == VOCABULARY - 1 and list(store.tokens) == [1, 2, 3, 16, 16, 15, 16]
-    assert store.rows("documents") == [{"id": "a"}]
+    assert store.rows("documents") == [{"id": "a"}, {"id": "b"}, {"id": "c"}]
     store.verify()
 
 

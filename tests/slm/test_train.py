@@ -85,7 +85,7 @@ def test_validation_is_the_mean_over_the_whole_store(toy_stores, run_of, tmp_pat
     assert (row["num_tokens"], row["num_units"]) == (store.num_tokens, store.num_units)
 
 
-@pytest.mark.parametrize("updates", [1, 7, 12, 15])
+@pytest.mark.parametrize("updates", [1, 7, 12, 15, 16])
 @pytest.mark.parametrize("schedule", ["cosine", "wsd"])
 def test_a_stopped_run_continues_bit_for_bit(toy_stores, run_of, tmp_path, updates, schedule):
     run = run_of(schedule=schedule, decay_fraction=0.25 if schedule == "wsd" else 0.0)
@@ -175,7 +175,8 @@ def test_two_processes_never_train_one_folder(toy_stores, run_of, tmp_path):
     child = multiprocessing.get_context("spawn").Process(target=_train_slowly, args=(run, folders, tmp_path))
     child.start()
     try:
-        while not RunLog(tmp_path / run.name).rows("train"):
+        deadline = time.monotonic() + 60
+        while not RunLog(tmp_path / run.name).rows("train") and time.monotonic() < deadline:
             time.sleep(0.05)
         with pytest.raises(ValueError, match="another process"):
             go(run, toy_stores, tmp_path)
