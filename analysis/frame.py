@@ -33,7 +33,7 @@ class Tables:
 
 
 def collect(root: Path, scale: str) -> tuple[Tables, list[str]]:
-    """The tables of a scale's finished runs that a study lists, and the names of the other runs.
+    """The tables of a scale's finished runs, and the names of the runs left out: unfinished, or in no listed study.
 
     `ValueError`, naming the file, for a row that lacks a field, a finished run without its validation loss, or a run
     that a sweep lists with another fingerprint.
@@ -49,7 +49,7 @@ def collect(root: Path, scale: str) -> tuple[Tables, list[str]]:
         if not log.is_done:
             left_out.append(path.parent.relative_to(folder).as_posix())
             continue
-        if log.spec.name not in studies:
+        if studies and log.spec.name not in studies:
             left_out.append(f"{log.spec.name} (in no study)")
             continue
         for table, found in _run_rows(log, scale, studies).items():
@@ -198,7 +198,8 @@ def _score_rows(log: RunLog, run: dict) -> Iterator[dict]:
         shared = {column: run[column] for column in TABLES["scores"] if column in run}
         for row in last.values():
             own = {key: row[key] for key in ("eval", "subset", "metric", "n", "store")}
-            yield shared | own | {"value": float(row["value"]), "stderr": float(row["stderr"])}
+            spread = float("nan") if row["stderr"] is None else float(row["stderr"])  # a single item has none
+            yield shared | own | {"value": float(row["value"]), "stderr": spread}
 
 
 def _curve_rows(log: RunLog, spec: RunSpec, run: dict) -> list[dict]:

@@ -7,6 +7,7 @@ recipe, because the learnt model depends on it.
 
 import io
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def learn_unit_pieces(path: Path, documents: Iterable[np.ndarray], pieces: int, 
     alphabet = _as_text(np.arange(units))
     _learn(
         path,
-        (_as_text(document) for document in documents),
+        chain([alphabet], (_as_text(document) for document in documents)),  # required_chars alone adds no unseen one
         pieces,
         required_chars=alphabet,
         normalization_rule_name="identity",

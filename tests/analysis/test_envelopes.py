@@ -86,7 +86,7 @@ def test_saturated_runs_are_cut_and_said_so():
     found = downstream.fit_compute(scores(flops, value), "units", "topic_cloze")
     cut = downstream.saturation_flops(flops, value)
     assert found.conventions["cut_flops"] == cut and (value[flops < cut] < 0.95).all()
-    assert f"{(flops >= cut).sum()} saturated runs left out" in found.flags
+    assert f"{(flops >= cut).sum()} runs from the first saturated one on left out" in found.flags
 
 
 def test_chance_is_flagged_by_the_largest_run():

@@ -48,7 +48,7 @@ def test_the_same_documents_give_the_same_model(documents, tmp_path):
 def test_long_documents_are_learnt_from(tmp_path):
     """SentencePiece's default drops lines over 4,192 bytes: a minute of units."""
     motif = np.array([3, 1, 4, 15, 9, 2, 6, 5])
-    learn_unit_pieces(tmp_path / "m", [np.tile(motif, 2000)] * 3, 30, UNITS)
+    learn_unit_pieces(tmp_path / "m", [np.tile(motif, 2000)] * 3, 22, UNITS)
     model = UnitPieces(tmp_path / "m")
     assert len(model.encode(np.tile(motif, 100))) <= 200, "a motif that always recurs must be few pieces"
 

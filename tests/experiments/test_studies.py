@@ -113,7 +113,7 @@ def test_list_needs_no_stores_and_no_torch(tmp_path):
     ("arguments", "message"),
     [
         (["list", "nonsense"], "choose from scaling"),
-        (["train", "scaling", "--scale", "tera"], "choose one of micro"),
+        (["train", "scaling", "--scale", "tera"], "choose one of tiny, micro"),
         (["train", "scaling"], "make it with `python -m data prepare`"),
     ],
 )
