@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from functools import cache
+from hashlib import sha256
 from itertools import islice
 from random import Random
 
@@ -22,6 +23,9 @@ FIRST_STORY = (
     "mia came with much paper for the rabbits. he made the best pencil at the school. "
     "that evening jack was proud at the school."
 )
+
+ITEMS = {minimal_pairs: "3596a0c5c083", topic_cloze: "aa914c35d9f7", story_cloze: "7e698183b55c"}
+"""SHA-256 of the items that revision 1 names: change an item, and its benchmark's REVISION must change with it."""
 
 
 @cache
@@ -76,6 +80,12 @@ def test_the_first_story_is_the_same_in_every_process():
     first = next(stories.utterances(None, "train"))
     assert first.id == "stories-train-0000000"
     assert first.text == FIRST_STORY
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda module: module.__name__)
+def test_a_revision_names_its_items(benchmark):
+    content = repr([(item.prompt, item.options, item.answer) for item in items_of(benchmark)])
+    assert (benchmark.REVISION, sha256(content.encode()).hexdigest()[:12]) == ("1", ITEMS[benchmark])
 
 
 @pytest.mark.parametrize("corpus", [stories, almanac])
