@@ -1,8 +1,8 @@
 """Minimal pairs in the world of the stories: which of two sentences that differ in a word or two is grammatical?
 
-In: held-out plans. Out: 48 pairs for each of eleven phenomena, in the manner of BLiMP; what is right in one frame of two
-is wrong in the other. The world is small: 62 % of the right sentences (no wrong one) also occur in 8,000 training stories,
-so the pairs test a world's grammar, not generalisation to new sentences.
+In: held-out plans. Out: 48 pairs for each of eleven phenomena, in the manner of BLiMP; what is right in one frame of
+two is wrong in the other. The world is small: 62 % of the right sentences, and no wrong one, also occur in 8,000
+training stories, so the pairs test a world's grammar, not generalisation to new sentences.
 """
 
 import re
