@@ -71,11 +71,28 @@ def limits(results: Results) -> list[str]:
         )
     if chance:
         text.append(f"At chance, so that no trend may be read: {'; '.join(chance)}.")
+    text += _why_chance(results)
     if weak:
         text.append(f"Some constants are not pinned down for {', '.join(weak)}: read the flags beside them.")
     if (runs["epochs"] > 1).any():
         repeated = int((runs["epochs"] > 1).sum())
         text.append(f"{repeated} runs saw tokens more than once (at most {runs['epochs'].max():.2f} epochs).")
+    return text
+
+
+def _why_chance(results: Results) -> list[str]:
+    """Where some families are at chance on a benchmark and others are not, that its items are not at fault."""
+    text = []
+    scores = results.scores[(results.scores["subset"] == "all") & (results.scores["metric"] == METRIC)]
+    for benchmark, group in scores.groupby("eval", sort=True):
+        best = {family: largest(rows) for family, rows in group.groupby("family", sort=True)}
+        at_chance = [label(family) for family, row in best.items() if is_at_chance(row)]
+        above = [label(family) for family, row in best.items() if not is_at_chance(row)]
+        if at_chance and above:
+            text.append(
+                f"{label(benchmark)} is at chance for {', '.join(at_chance)} and above it for {', '.join(above)}, on "
+                f"the same items: they can be told apart, but not yet by models of those tokens at these budgets."
+            )
     return text
 
 
