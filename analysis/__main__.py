@@ -17,7 +17,7 @@ from analysis import fit as fits_of
 from analysis import frame, laws, summary
 from analysis.folders import results_folder, root
 
-WIDTH = 110  # columns that the widest table needs
+WIDTH = 140  # columns that the widest table needs; a narrower terminal wraps, nothing is cut
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Scale = Annotated[str, typer.Option(help="Which scale: micro, mini or paper.")]
 Only = Annotated[list[str] | None, typer.Option(help="Which families; repeat for several. All by default.")]
