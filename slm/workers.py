@@ -21,8 +21,9 @@ def worker_pool(workers: int, prepare: Callable[..., None] | None = None, argume
 
 
 def stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once, whatever they are doing; a further Ctrl-C cannot cut this short."""
-    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End the workers at once, whatever they are doing; Ctrl-C meanwhile is heeded afterwards."""
+    pressed: list[int] = []
+    heeded = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
     try:
         for process in list((pool._processes or {}).values()):
             process.kill()
@@ -31,6 +32,8 @@ def stop(pool: ProcessPoolExecutor) -> None:
         pass
     finally:
         signal.signal(signal.SIGINT, heeded)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple) -> None:

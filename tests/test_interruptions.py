@@ -66,6 +66,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_whole(tmp_path):
     assert np.array_equal(read_checkpoint(path)["x"], np.ones(10)) and os.listdir(tmp_path) == ["last.ckpt"]
 
 
+def heed_ctrl_c() -> None:
+    """A shell in the background starts its commands deaf to Ctrl-C; a terminal does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def workers_of(group: int) -> list[str]:
     """Live processes of a process group, those aside that only wait to be reaped."""
     listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True).stdout.splitlines()
@@ -78,7 +83,13 @@ def test_ctrl_c_ends_prepare_in_one_line_and_its_workers_with_it(tmp_path):
     command = [sys.executable, "-m", "data", "prepare", "stories-validation/units"]
     environment = os.environ | {"SLM_ROOT": str(tmp_path)}
     child = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("encoders/*/centres.npy")) and time.monotonic() < deadline:
