@@ -6,6 +6,7 @@ In: scores of the runs in the study synthetic. Out: a panel per benchmark, accur
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.laws import one_seed
 from paper_figures import style
 from paper_figures.results import Results
 
@@ -13,11 +14,12 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 
 
 def numbers(results: Results) -> pd.DataFrame:
-    """Headline accuracy of the study's own runs, whatever family they belong to."""
+    """Headline accuracy of the study's own runs, one seed of each point, whatever family they belong to."""
     families = results.families("synthetic")
-    member = results.runs["studies"].str.split(";").map(lambda names: "synthetic" in names)
+    runs = one_seed(results.runs)
+    member = runs["studies"].str.split(";").map(lambda names: "synthetic" in names)
     rows = results.accuracy(families)
-    return rows[rows["name"].isin(results.runs.loc[member, "name"])].reset_index(drop=True)
+    return rows[rows["name"].isin(runs.loc[member, "name"])].reset_index(drop=True)
 
 
 def draw(results: Results) -> Figure:
@@ -29,7 +31,7 @@ def draw(results: Results) -> Figure:
     for axes, benchmark in zip(panels, benchmarks, strict=True):
         style.accuracy_axis(axes, style.label(benchmark))
         for (family, tokens), points in rows[rows["eval"] == benchmark].groupby(["family", "tokens"]):
-            points = points.sort_values(["params_total", "seed"])
+            points = points.sort_values("params_total")
             axes.errorbar(
                 points["params_total"],
                 points["value"],

@@ -81,3 +81,11 @@ def test_the_report_of_bare_loss_runs_leaves_scores_out(results):
     bare = replace(results, tables=replace(results.tables, runs=runs, scores=scores, losses=losses), fits=[])
     assert [heading for heading, _, _ in sections.tables(bare)] == ["Spread over seeds", "All runs"]
     assert sections.duration(7505) == "2 h 05 min" and sections.duration(59.6) == "1 min 00 s"
+
+
+def test_the_synthetic_figure_shows_one_run_of_each_point(results):
+    """Its lines join sizes; the further seeds of a point are no sizes."""
+    everything = replace(results.tables, runs=results.runs.assign(studies="synthetic"))
+    rows = FIGURES["synthetic"].numbers(replace(results, tables=everything))
+    assert results.runs["seed"].nunique() > 1
+    assert len(rows) and not rows.duplicated(["eval", "family", "params_total", "tokens"]).any()
