@@ -6,17 +6,27 @@ BIN := .venv/bin
 SCALE := micro
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check figures clean
+.PHONY: demo test test-fairseq2 check figures clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m data prepare --scale $(SCALE)
 	$(BIN)/python -m experiments train all --scale $(SCALE)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
 	$(BIN)/python -m analysis fit --scale $(SCALE)
+	$(BIN)/python -m data compare --scale $(SCALE)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not slurm and not real_data and not fairseq2"
+
+# The library's tests in an environment of their own, where fairseq2 and its torch live: about 7.5 GB.
+test-fairseq2: .venv-fairseq2/.installed
+	.venv-fairseq2/bin/python -m pytest -q tests/slm -m "not slow and not gpu and not slurm and not real_data"
+
+.venv-fairseq2/.installed: pyproject.toml constraints-fairseq2.txt
+	test -x .venv-fairseq2/bin/python || $(PYTHON) -m venv .venv-fairseq2
+	.venv-fairseq2/bin/python -m pip install -q --disable-pip-version-check -c constraints-fairseq2.txt -e '.[fairseq2,tts,dev]'
+	touch $@
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -27,7 +37,7 @@ figures: $(INSTALLED)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 clean:
-	rm -rf out .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf out .venv .venv-fairseq2 .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -11,11 +11,12 @@ from analysis.frame import Tables
 
 
 def families(tables: Tables, only: list[str]) -> list[str]:
-    """The families of the tables, or those of `only`; `ValueError` for one that has no finished run."""
+    """The families that were trained at several sizes, or those of `only`; `ValueError` for one without a run."""
     found = sorted(tables.runs["family"].unique())
     if missing := sorted(set(only) - set(found)):
         raise ValueError(f"no finished run of family {', '.join(missing)}; the tables have {', '.join(found)}")
-    return [family for family in found if not only or family in only]
+    sizes = tables.runs.groupby("family")["size"].nunique()
+    return [family for family in found if family in only or (not only and sizes[family] > 1)]
 
 
 def one_seed(runs: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,11 @@ _PAUSE = "pause"
 _STRESS = str.maketrans("", "", "ˈˌ")
 
 
+def without_stress(symbol: str) -> str:
+    """An IPA symbol without its stress marks."""
+    return symbol.translate(_STRESS)
+
+
 class Phones:
     """An inventory on disk. Id 0 stands for symbols outside it."""
 
@@ -39,7 +44,7 @@ def learn_inventory(path: Path, documents: Iterable[list[tuple[float, str]]], vo
 def _merged(phones: list[tuple[float, str]]) -> list[tuple[float, str]]:
     merged: list[tuple[float, str]] = []
     for start, symbol in phones:
-        plain = symbol.translate(_STRESS) or _PAUSE
+        plain = without_stress(symbol) or _PAUSE
         if not (plain == _PAUSE and merged and merged[-1][1] == _PAUSE):
             merged.append((start, plain))
     return merged

@@ -10,23 +10,48 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from data.corpora import almanac, librispeech, stories, tinystories
+from data.corpora import (
+    almanac,
+    folder,
+    hubert_labels,
+    librilight,
+    librispeech,
+    ljspeech,
+    peoples_speech,
+    stories,
+    swc,
+    tedlium,
+    tinystories,
+    voxpopuli,
+)
 from data.evalsets import minimal_pairs, story_cloze, topic_cloze
 from data.tts import SYNTHESISER
 from data.utterance import RawItem, Utterance
-from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.spec import CorpusSpec, EncoderSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.speech.encoder import ENCODERS, MHUBERT_CENTRES
 
-MFCC = "mfcc-25hz-v1"  # fingerprint of slm.speech.mfcc.Mfcc, here so that listing stores imports no encoder
 VOICES = ("en-us", "en-us+f2", "en-us+m3")
 PHONES = 64
 """Ids of the oracle scheme: espeak-ng's English inventory fits with room to spare."""
 HELD_OUT_VOICE = ("en-us+f4",)
+PIECES = 5000
+"""Of the paper's unigram model (Cuervo & Marxer 2024, section 3.1)."""
+
+Scheme = tuple[UnitSpec | None, TokenizerSpec]
 
 CORPORA: dict[str, Callable[[Path | None, str], Iterator[Utterance]]] = {
     "stories": stories.utterances,
     "almanac": almanac.utterances,
     "tinystories": tinystories.utterances,
     "librispeech": librispeech.utterances,
+    "librilight": librilight.utterances,
+    "ljspeech": ljspeech.utterances,
+    "peoples_speech": peoples_speech.utterances,
+    "swc": swc.utterances,
+    "tedlium": tedlium.utterances,
+    "voxpopuli": voxpopuli.utterances,
+    "hubert_labels": hubert_labels.utterances,
+    "folder": folder.utterances,
 }
 BENCHMARKS: dict[str, Callable[[Path | None], Iterator[RawItem]]] = {
     "minimal_pairs": minimal_pairs.items,
@@ -36,9 +61,8 @@ BENCHMARKS: dict[str, Callable[[Path | None], Iterator[RawItem]]] = {
 
 
 def _spoken(module, split: str, documents: int | None, voices: tuple[str, ...] = VOICES) -> CorpusSpec:
-    name = module.__name__.rpartition(".")[2]
     return CorpusSpec(
-        name=name,
+        name=_name(module),
         revision=module.REVISION,
         split=split,
         documents=documents,
@@ -47,42 +71,52 @@ def _spoken(module, split: str, documents: int | None, voices: tuple[str, ...] =
     )
 
 
-def _schemes(
-    corpora: dict[str, CorpusSpec],
-    learnt_on: CorpusSpec,
-    clusters: int,
-    pieces: int,
-    phones: int,
-    pieces_learnt_on: CorpusSpec,
-) -> dict[str, StoreSpec]:
-    """Every corpus under units, unigram pieces over them and, where it is spoken, the oracle phones."""
-    units = UnitSpec(encoder="mfcc", encoder_revision=MFCC, clusters=clusters, seed=0, learnt_on=learnt_on)
-    table = {}
-    for name, corpus in corpora.items():
-        plain = TokenizerSpec(kind="units", vocabulary=clusters + 1)
-        merged = TokenizerSpec(kind="unigram", vocabulary=pieces + 1, learnt_on=pieces_learnt_on)
-        table[f"{name}/units"] = StoreSpec(corpus=corpus, units=units, tokenizer=plain)
-        table[f"{name}/unigram"] = StoreSpec(corpus=corpus, units=units, tokenizer=merged)
-        if corpus.voices:
-            oracle = TokenizerSpec(kind="phones", vocabulary=phones, learnt_on=learnt_on)
-            table[f"{name}/phones"] = StoreSpec(corpus=corpus, units=None, tokenizer=oracle)
-    return table
+def _mfcc(rate_hz: float, clusters: int, learnt_on: CorpusSpec) -> UnitSpec:
+    encoder = EncoderSpec(kind="mfcc", rate_hz=rate_hz, revision="1")
+    return UnitSpec(encoder=encoder, clusters=clusters, learnt_on=learnt_on)
+
+
+def _plain(units: UnitSpec) -> Scheme:
+    return units, TokenizerSpec(kind="units", vocabulary=units.clusters + 1)
+
+
+def _pieces(units: UnitSpec, pieces: int, learnt_on: CorpusSpec, kind: str = "unigram", **changes) -> Scheme:
+    return units, TokenizerSpec(kind=kind, vocabulary=pieces + 1, learnt_on=learnt_on, **changes)
+
+
+def _phones(learnt_on: CorpusSpec) -> Scheme:
+    return None, TokenizerSpec(kind="phones", vocabulary=PHONES, learnt_on=learnt_on)
+
+
+def _crossed(corpora: dict[str, CorpusSpec], schemes: dict[str, Scheme]) -> dict[str, StoreSpec]:
+    """Every corpus under every scheme; phones only where the synthesiser speaks, because it alone tells them."""
+    return {
+        f"{name}/{scheme}": StoreSpec(corpus=corpus, units=units, tokenizer=tokenizer)
+        for scheme, (units, tokenizer) in schemes.items()
+        for name, corpus in corpora.items()
+        if tokenizer.kind != "phones" or corpus.voices
+    }
 
 
 def _own_world(
     stories_: int, almanac_: int, held_out: int, items: int | None, clusters: int, pieces: int, texts: int
 ) -> dict[str, StoreSpec]:
     """The suite's own corpora and benchmarks: so many documents of each, under every scheme."""
-    benchmarks = {m.__name__.rpartition(".")[2]: m for m in (minimal_pairs, topic_cloze, story_cloze)}
-    spoken = {
+    benchmarks = {_name(module): module for module in (minimal_pairs, topic_cloze, story_cloze)}
+    swept = {
         "stories-train": _spoken(stories, "train", stories_),
         "stories-validation": _spoken(stories, "validation", held_out),
+    } | {name: _spoken(module, "test", items) for name, module in benchmarks.items()}
+    spoken = swept | {
         "stories-othervoice": _spoken(stories, "validation", held_out, HELD_OUT_VOICE),
         "almanac-train": _spoken(almanac, "train", almanac_),
         "almanac-validation": _spoken(almanac, "validation", held_out),
-    } | {name: _spoken(module, "test", items) for name, module in benchmarks.items()}
+    }
     few, many = (replace(spoken["stories-train"], documents=min(count, stories_)) for count in (300, 2000))
-    table = _schemes(spoken, few, clusters, pieces, PHONES, many)
+    units = _mfcc(25.0, clusters, few)
+    table = _crossed(
+        spoken, {"units": _plain(units), "unigram": _pieces(units, pieces, many), "phones": _phones(few)}
+    ) | _crossed(swept, _sweep(units, pieces, many))
     text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=replace(many, voices=(), synthesiser=None))
     written = {
         "stories-train": replace(text.learnt_on, documents=texts),
@@ -93,26 +127,111 @@ def _own_world(
     }
 
 
+def _sweep(units: UnitSpec, pieces: int, learnt_on: CorpusSpec) -> dict[str, Scheme]:
+    """Schemes that differ from `units` or from `unigram` in one thing: frame rate, features, clusters, pieces, kind."""
+    logmel = EncoderSpec(kind="logmel", rate_hz=units.encoder.rate_hz, revision="1")
+    half, double = units.encoder.rate_hz / 2, units.encoder.rate_hz * 2
+    return {
+        "units-half-rate": _plain(_mfcc(half, units.clusters, units.learnt_on)),
+        "units-double-rate": _plain(_mfcc(double, units.clusters, units.learnt_on)),
+        "units-few": _plain(replace(units, clusters=units.clusters * 2 // 5)),
+        "units-many": _plain(replace(units, clusters=units.clusters * 4)),
+        "units-logmel": _plain(replace(units, encoder=logmel)),
+        "unigram-few": _pieces(units, pieces * 2 // 5, learnt_on),
+        "unigram-many": _pieces(units, pieces * 2, learnt_on),
+        "bpe": _pieces(units, pieces, learnt_on, "bpe"),
+    }
+
+
+SWEEP = tuple(_sweep(_mfcc(25.0, 50, CorpusSpec(name="stories", revision="", split="train")), 500, None))
+"""Names of the schemes of the sweep."""
+
+
 def _micro() -> dict[str, StoreSpec]:
     return _own_world(8300, 4100, 200, None, clusters=50, pieces=500, texts=18000)
 
 
 def _tiny() -> dict[str, StoreSpec]:
-    return _own_world(60, 20, 4, 12, clusters=20, pieces=40, texts=200)
+    return _own_world(60, 20, 4, 12, clusters=20, pieces=60, texts=200)
 
 
 def _mini() -> dict[str, StoreSpec]:
-    corpora = {
-        "tinystories-train": _spoken(tinystories, "train", None),
-        "tinystories-validation": _spoken(tinystories, "validation", None),
-    } | {
+    recorded = {
         f"librispeech-{split}": CorpusSpec(name="librispeech", revision=librispeech.REVISION, split=split)
         for split in ("train-clean-100", "test-other")
     }
-    return _schemes(corpora, _spoken(tinystories, "train", 300), 100, 2000, PHONES, corpora["tinystories-train"])
+    corpora = {
+        "tinystories-train": _spoken(tinystories, "train", None),
+        "tinystories-validation": _spoken(tinystories, "validation", None),
+    } | recorded
+    read = recorded["librispeech-train-clean-100"]
+    units, own = _mfcc(25.0, 100, _spoken(tinystories, "train", 300)), _mfcc(25.0, 100, read)
+    table = _crossed(
+        corpora,
+        {
+            "units": _plain(units),
+            "unigram": _pieces(units, 2000, corpora["tinystories-train"]),
+            "phones": _phones(units.learnt_on),
+        },
+    )
+    table |= _crossed(recorded, {"own-units": _plain(own), "own-unigram": _pieces(own, 500, read)})
+    return table | _labels(own)
 
 
-STORES: dict[str, Callable[[], dict[str, StoreSpec]]] = {"tiny": _tiny, "micro": _micro, "mini": _mini}
+def _labels(own: UnitSpec) -> dict[str, StoreSpec]:
+    """HuBERT units that came as labels, with phones and words; beside them cepstral units where there is audio."""
+    encoder = EncoderSpec(kind="given", rate_hz=50.0, revision="km500", checkpoint="hubert-base-ls960", layer=9)
+    hubert = UnitSpec(encoder=encoder, clusters=500)
+    labelled, heard = (
+        CorpusSpec(name="hubert_labels", revision=hubert_labels.REVISION, split=split) for split in ("all", "audio")
+    )
+    pieces = {f"unigram-{count}": _pieces(hubert, count, labelled) for count in (600, 1000)}
+    schemes = {"hubert": _plain(hubert), "hubert-bpe": _pieces(hubert, 1000, labelled, "bpe")}
+    schemes |= {f"hubert-{name}": scheme for name, scheme in pieces.items()}
+    return _crossed({"labels": labelled}, schemes) | _crossed({"labels-audio": heard}, schemes | {"mfcc": _plain(own)})
+
+
+def _paper() -> dict[str, StoreSpec]:
+    """The published corpora under the published units and 5,000 unigram pieces (Cuervo & Marxer 2024, Table 2)."""
+    libri = (
+        "train-clean-100",
+        "train-clean-360",
+        "train-other-500",
+        "dev-clean",
+        "dev-other",
+        "test-clean",
+        "test-other",
+    )
+    splits = {
+        librispeech: libri,
+        librilight: tuple(
+            f"{size}-{part}" for size in ("small", "medium", "large") for part in ("train", "validation")
+        ),
+        swc: ("train", "validation"),
+        tedlium: ("train", "dev", "test"),
+        peoples_speech: ("clean-train", "clean-test"),
+        voxpopuli: ("unlabelled-train", "unlabelled-validation"),
+    }
+    corpora = {
+        f"{_name(module)}-{split}": CorpusSpec(name=_name(module), revision=module.REVISION, split=split)
+        for module, named in splits.items()
+        for split in named
+    } | {"tinystories-train": _spoken(tinystories, "train", None)}
+    units = UnitSpec(encoder=ENCODERS["mhubert-25hz"], clusters=500, published=MHUBERT_CENTRES)
+    pieces = _pieces(units, PIECES, corpora["librispeech-train-clean-360"], sample=20000)
+    return _crossed(corpora, {"units": _plain(units), "unigram": pieces})
+
+
+def _name(module) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+STORES: dict[str, Callable[[], dict[str, StoreSpec]]] = {
+    "tiny": _tiny,
+    "micro": _micro,
+    "mini": _mini,
+    "paper": _paper,
+}
 
 
 def stores(scale: str) -> dict[str, StoreSpec]:
@@ -139,7 +258,9 @@ def documents(corpus: CorpusSpec, corpora_root: Path | None) -> Iterator[Utteran
                 yield Utterance(id=option_id(item, number), text=f"{item.prompt} {option}".strip(), speaker=voice)
     else:
         for utterance in islice(CORPORA[corpus.name](corpora_root, corpus.split), corpus.documents):
-            yield utterance if utterance.audio else replace(utterance, speaker=voice_of(utterance.id, corpus.voices))
+            is_spoken = utterance.audio is None and utterance.labels is None
+            voice = voice_of(utterance.id, corpus.voices) if is_spoken else utterance.speaker
+            yield replace(utterance, speaker=voice)
 
 
 def voice_of(key: str, voices: tuple[str, ...]) -> str | None:

@@ -1,12 +1,12 @@
-"""SentencePiece models: unigram over unit strings, byte pairs over text.
+"""SentencePiece models: unigram or byte pairs over units, byte pairs over text.
 
-In: documents of units, or of text. Out: a model file, and token ids from it and back. Units become private-use
-characters, one each, so that encoding and decoding lose nothing. The number of training threads is a constant of the
-recipe, because the learnt model depends on it.
+In: documents of units, or of text. Out: a model file, and token ids from it and back. Every unit becomes one
+character, so that encoding and decoding lose nothing. The number of training threads is a constant of the recipe,
+because the learnt model depends on it.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -15,15 +15,17 @@ import sentencepiece
 
 from slm.atomic import write_bytes
 
-_FIRST_CHARACTER = 0xF0000  # supplementary private-use area A: room for 65,534 units
+_TWO_BYTES, _TWO_BYTE_CHARACTERS = 0x100, 0x700  # U+0100..U+07FF: two bytes each in UTF-8, so the fastest to encode
+_FOUR_BYTES = 0xF0000  # supplementary private-use area A: room for 65,534 units
 _TRAINING_THREADS = 2
 _LONGEST_PIECE = 16  # SentencePiece's own default, in characters, so in units
-_LONGEST_DOCUMENT = 1_000_000  # bytes; SentencePiece drops longer ones without an error, and its default is 4,192
+_LINE_UNITS = 64
+"""Units of one training line. SentencePiece's unigram training goes wrong on long lines: with characters of three or
+more bytes, lines of 2,000 units gave pieces that compress 1.43x where lines of 50 give 2.13x (LOG.md)."""
 _SETTINGS = {
-    "model_type": "unigram",
     "character_coverage": 1.0,
     "max_sentencepiece_length": _LONGEST_PIECE,
-    "max_sentence_length": _LONGEST_DOCUMENT,
+    "max_sentence_length": 1_000_000,  # bytes; SentencePiece drops longer lines without an error (default: 4,192)
     "num_threads": _TRAINING_THREADS,
     "unk_id": 0,
     "bos_id": -1,
@@ -31,31 +33,62 @@ _SETTINGS = {
     "pad_id": -1,
     "minloglevel": 2,
 }
+_UNIT_SETTINGS = {
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "split_by_unicode_script": False,
+    "split_by_whitespace": False,
+    "split_by_number": False,
+}
 
 
 class UnitPieces:
-    """A unigram model over units."""
+    """A unigram or byte-pair model over `units` units. Id 0 never occurs: every unit is a piece."""
 
-    def __init__(self, path: Path) -> None:
-        self._model = _load(path)
+    def __init__(self, path: Path, units: int) -> None:
+        self._model, self._units = _load(path), units
+        first = _first_character(units)
+        pieces = [[ord(character) - first for character in self._model.id_to_piece(i)] for i in range(len(self._model))]
+        pieces[0] = []  # the unknown
+        single = {piece[0] for piece in pieces if len(piece) == 1}
+        if single != set(range(units)):
+            raise ValueError(
+                f"{path} was learnt on {len(single)} units, the store has {units}: delete it, prepare again"
+            )
+        self._lengths = np.array([len(piece) for piece in pieces])  # (pieces,)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._spelling = np.array(list(chain.from_iterable(pieces)))
 
     def encode(self, units: np.ndarray) -> np.ndarray:
-        """Piece ids of a document of units; `ValueError` for a unit that the model never saw."""
-        pieces = np.array(self._model.encode(_as_text(units)), dtype=np.int64)
-        if (pieces == 0).any():
-            raise ValueError("the document holds a unit that the unigram model was not learnt on: learn it on more")
-        return pieces
+        """Piece ids of a document of units."""
+        return self.encode_all(units, np.array([len(units)]))[0]
+
+    def encode_all(self, units: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(piece ids, pieces of each document) of documents that lie one behind the other in `units`.
+
+        `ValueError` for ids that are no unit, and if anything would be lost.
+        """
+        if len(units) and not 0 <= int(units.min()) <= int(units.max()) < self._units:
+            raise ValueError(f"units {int(units.min())}..{int(units.max())} lie outside 0..{self._units - 1}")
+        text, ends = _as_text(units, self._units), np.cumsum(lengths)
+        texts = [text[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        encoded = self._model.encode(texts, num_threads=1)
+        counts = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        pieces = np.fromiter(chain.from_iterable(encoded), np.int64, int(counts.sum()))
+        if not np.array_equal(self.decode(pieces), units):
+            raise ValueError("some units do not come back from their pieces: the model is not one of units")
+        return pieces, counts
 
     def decode(self, pieces: np.ndarray) -> np.ndarray:
         """The units that `encode` was given."""
-        return np.concatenate([self._units_of(int(piece)) for piece in pieces] or [np.zeros(0, np.int64)])
+        lengths = self._lengths[pieces]
+        before = np.cumsum(lengths) - lengths
+        return self._spelling[np.repeat(self._starts[pieces] - before, lengths) + np.arange(lengths.sum())]
 
     def lengths(self, pieces: np.ndarray) -> np.ndarray:
         """Units in each piece."""
-        return np.array([len(self._model.id_to_piece(int(piece))) for piece in pieces], dtype=np.int64)
-
-    def _units_of(self, piece: int) -> np.ndarray:
-        return np.array([ord(character) - _FIRST_CHARACTER for character in self._model.id_to_piece(piece)], np.int64)
+        return self._lengths[pieces]
 
 
 class TextPieces:
@@ -71,21 +104,15 @@ class TextPieces:
         return self._model.decode([int(piece) for piece in pieces])
 
 
-def learn_unit_pieces(path: Path, documents: Iterable[np.ndarray], pieces: int, units: int) -> None:
-    """Write a model of `pieces` pieces over `units` units; every single unit is a piece, seen or not."""
-    alphabet = _as_text(np.arange(units))
-    _learn(
-        path,
-        chain([alphabet], (_as_text(document) for document in documents)),  # required_chars alone adds no unseen one
-        pieces,
-        required_chars=alphabet,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        split_by_unicode_script=False,
-        split_by_whitespace=False,
-        split_by_number=False,
-    )
+def learn_unit_pieces(path: Path, documents: Iterable[np.ndarray], kind: str, pieces: int, units: int) -> None:
+    """Write a model of `pieces` pieces over `units` units; every single unit is a piece, seen or not.
+
+    `kind` is `unigram` or `bpe`. `ValueError` when the documents do not support so many pieces.
+    """
+    alphabet = _as_text(np.arange(units), units)
+    lines = (_as_text(line, units) for document in documents for line in _lines(document))
+    settings = {"model_type": kind, "required_chars": alphabet} | _UNIT_SETTINGS
+    _learn(path, chain([alphabet], lines), pieces, **settings)  # required_chars alone adds no unseen one
 
 
 def learn_text_pieces(path: Path, documents: Iterable[str], pieces: int) -> None:
@@ -110,9 +137,20 @@ def _learn(path: Path, documents: Iterable[str], pieces: int, **settings) -> Non
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
-    return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: not a SentencePiece model ({error}); delete it and prepare again") from None
 
 
-def _as_text(units: np.ndarray) -> str:
+def _lines(document: np.ndarray) -> Iterator[np.ndarray]:
+    return (document[first : first + _LINE_UNITS] for first in range(0, len(document), _LINE_UNITS))
+
+
+def _first_character(units: int) -> int:
+    return _TWO_BYTES if units <= _TWO_BYTE_CHARACTERS else _FOUR_BYTES
+
+
+def _as_text(units: np.ndarray, alphabet: int) -> str:
     """One character per unit."""
-    return (np.asarray(units, dtype="<u4") + _FIRST_CHARACTER).astype("<u4").tobytes().decode("utf-32-le")
+    return (np.asarray(units, dtype="<u4") + _first_character(alphabet)).astype("<u4").tobytes().decode("utf-32-le")

@@ -17,6 +17,18 @@ class Utterance:
     audio: Path | None = None
     """None: to be spoken by the synthesiser."""
     speaker: str | None = None
+    start: float = 0.0
+    """Seconds into the recording."""
+    seconds: float | None = None
+    """Length of the part of the recording that is meant; None: to its end."""
+    member: str | None = None
+    """File inside `audio`, where that is an archive."""
+    words: tuple[tuple[float, int, int], ...] = ()
+    """(start in seconds, first character of `text`, length in characters) where the publisher gives word times."""
+    phones: tuple[tuple[float, str], ...] = ()
+    """(start in seconds, symbol), pauses as empty symbols, where the publisher gives phone times."""
+    labels: tuple[int, ...] | None = None
+    """Unit of every frame, not collapsed, for corpora that come as labels instead of sound."""
 
 
 @dataclass(frozen=True, kw_only=True)

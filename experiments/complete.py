@@ -4,9 +4,7 @@ In: a run, its scale, a machine. Out: a finished run folder. Imports torch, so i
 """
 
 import platform
-import subprocess
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from data.stores import store_folder
 from experiments.scales import Scale
 from experiments.studies import benchmark_stores, held_out_stores, scored, training_stores
 from slm.evals.choice import accuracies, choose
-from slm.machine import Machine
+from slm.machine import Machine, commit
 from slm.runlog import RunLog
 from slm.spec import RunSpec
 from slm.store import TokenStore
@@ -67,7 +65,7 @@ def _score(log: RunLog, model, benchmark: str, store: TokenStore, name: str, mac
 def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[str, str]) -> dict:
     """What `env.json` tells: code, machine, versions, and the stores with their sizes and fingerprints."""
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "machine": {
             "accelerator": machine.accelerator,
             "threads": machine.threads,
@@ -81,11 +79,3 @@ def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[st
             for name, store in opened.items()
         },
     }
-
-
-@lru_cache(maxsize=1)
-def _commit() -> str | None:
-    """The checked-out commit, with `+` when the tree differs from it; None outside a git checkout."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=here, capture_output=True)
-    return found.stdout.decode().strip() or None

@@ -36,7 +36,7 @@ def run(scale: Scale, family: str, corpus: str, scheme: str, size: str, tokens: 
         model=ModelConfig(
             **LADDER[size],
             vocabulary=store.tokenizer.vocabulary,
-            context=scale.context[scheme],
+            context=scale.context.get(scheme, scale.context["units"]),
             init_std=INIT_STD,
         ),
         mix=(Source(store=store),),

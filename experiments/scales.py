@@ -24,7 +24,10 @@ class Scale:
     """Token counts of the full grid, smallest first."""
     batch_tokens: int
     context: dict[str, int]
-    """Scheme -> tokens of a window; at `tiny` and `micro` long enough for a whole story."""
+    """Scheme -> tokens of a window, and under `units` those of every scheme that is not named; at `tiny` and `micro`
+    long enough for a whole story."""
+    sweep: bool
+    """Whether the study `tokenizers` sweeps `data.stores.SWEEP` here."""
     warmup_steps: int
     flops_per_second: float
     """Measured training speed of all processes of the named machine together, for estimates of time alone."""
@@ -41,6 +44,7 @@ SCALES = {
         tokens=(2048, 4096, 8192),
         batch_tokens=512,
         context={"units": 512, "unigram": 512, "phones": 256, "text": 128},
+        sweep=True,
         warmup_steps=1,
         flops_per_second=3e10,
         speed_measured_on="2 CPU cores",
@@ -53,7 +57,8 @@ SCALES = {
         sizes=("w32", "w48", "w64", "w80"),
         tokens=(262144, 524288, 1048576, 2097152),
         batch_tokens=2048,
-        context={"units": 512, "unigram": 256, "phones": 256, "text": 128},
+        context={"units": 512, "unigram": 256, "unigram-many": 256, "phones": 256, "text": 128},
+        sweep=True,
         warmup_steps=16,
         flops_per_second=5e10,
         speed_measured_on="2 CPU cores",
@@ -67,6 +72,7 @@ SCALES = {
         tokens=(524288, 1048576, 2097152),
         batch_tokens=4096,
         context={"units": 512, "unigram": 256, "phones": 256},
+        sweep=False,
         warmup_steps=16,
         flops_per_second=5e10,
         speed_measured_on="2 CPU cores",

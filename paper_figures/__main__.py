@@ -15,6 +15,8 @@ from paper_figures import (
     fig_loss_envelope,
     fig_performance_compute,
     fig_performance_loss,
+    fig_schemes,
+    fig_sweep,
     fig_synthetic,
     fig_tokenizers,
     report,
@@ -76,6 +78,8 @@ FIGURES = {
     "performance_compute": fig_performance_compute,
     "performance_loss": fig_performance_loss,
     "tokenizers": fig_tokenizers,
+    "sweep": fig_sweep,
+    "schemes": fig_schemes,
     "synthetic": fig_synthetic,
     "exponents": table_exponents,
 }

@@ -67,8 +67,10 @@ def caption(results: Results) -> str:
 
 
 def _families(results: Results) -> list[str]:
+    """Families of both studies that were trained at several sizes; those of the sweep have a figure of their own."""
     results.families("tokenizers")
-    return results.families("scaling", "tokenizers")
+    sizes = results.runs.groupby("family")["size"].nunique()
+    return [family for family in results.families("scaling", "tokenizers") if sizes[family] > 1]
 
 
 def _shared_streams(runs: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from analysis import fit as fits_of
 from analysis import frame
 from analysis.downstream import METRIC, headline
 from analysis.fit import Fit
+from analysis.folders import results_folder
 from analysis.frame import Tables
 
 
@@ -26,6 +27,8 @@ class Results:
     scale: str
     tables: Tables
     fits: list[Fit]
+    schemes: pd.DataFrame | None = None
+    """What `python -m data compare` measured, a row per scheme; None where it was not run."""
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -84,4 +87,6 @@ def load(root: Path, scale: str) -> Results:
                 f"fit {fit.identifier} rests on {unknown[0][0]}, which the tables no longer hold: "
                 f"run `python -m analysis fit --scale {scale}` again"
             )
-    return Results(scale=scale, tables=tables, fits=fits)
+    schemes = results_folder(root, scale) / "schemes.csv"
+    compared = pd.read_csv(schemes) if schemes.exists() else None
+    return Results(scale=scale, tables=tables, fits=fits, schemes=compared)

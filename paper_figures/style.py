@@ -18,7 +18,15 @@ from analysis.summary import number
 WIDTH = 7.2  # inches, a page's text block
 LABELS = {
     "units": "speech units",
+    "units-half-rate": "units, half the frame rate",
+    "units-double-rate": "units, twice the frame rate",
+    "units-few": "units, fewer clusters",
+    "units-many": "units, more clusters",
+    "units-logmel": "units, log-mel frames",
     "unigram": "unigram pieces of units",
+    "unigram-few": "unigram, fewer pieces",
+    "unigram-many": "unigram, more pieces",
+    "bpe": "byte pairs of units",
     "phones": "phones",
     "text": "text",
     "stories": "spoken stories",

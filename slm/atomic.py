@@ -3,8 +3,11 @@
 Every other module writes through here, so that a killed process never leaves a torn file under a final name.
 """
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,16 @@ def write_json(path: Path, content: Any) -> None:
 def write_jsonl(path: Path, rows: list[dict]) -> None:
     """`write_bytes` of one JSON object per line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; other processes that want it wait, and a killed holder lets it go."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def read_json(path: Path) -> Any:

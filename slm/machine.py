@@ -4,7 +4,9 @@ In: the options of the command line. Out: one frozen value that training and sco
 """
 
 import os
+import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -13,13 +15,38 @@ class Machine:
     """Execution settings of one process. They change speed and, at most, the last bits of sums; never the recipe."""
 
     accelerator: str = "auto"
-    """As Lightning names them: auto, cpu, gpu."""
+    """As Lightning names them: auto, cpu, gpu. Encoders run there too."""
+    models: Path | None = None
+    """Folder of downloaded checkpoints, each in `<models>/<its name>/`; None: the cache of the Hugging Face hub."""
+    textless_python: Path | None = None
+    """Interpreter of an environment in which textlesslib is installed."""
     threads: int = 1
     """CPU threads of this process. Several one-thread processes beat one of several threads at `micro` sizes."""
     score_tokens: int = 16384
     """Padded tokens of one scoring or validation batch: bounds their memory."""
     checkpoint_seconds: float = 20.0
     """Wall time between checkpoints of a run under way."""
+
+    def device(self) -> str:
+        """The torch device of this process's encoders; `ValueError` when a GPU is asked for and none is there."""
+        if self.accelerator == "cpu":
+            return "cpu"
+        import torch
+
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if self.accelerator == "gpu" and found == "cpu":
+            raise ValueError(
+                "a GPU was asked for and torch finds none: leave --accelerator at auto, or use another node"
+            )
+        return found
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The checked-out commit, with `+` when the tree differs from it; None outside a git checkout."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=here, capture_output=True)
+    return found.stdout.decode().strip() or None
 
 
 def usable_cores() -> int:

@@ -40,24 +40,63 @@ class CorpusSpec(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EncoderSpec(Recipe):
+    """Which frames of speech. Where weights lie on this machine is `Machine`'s business."""
+
+    kind: Literal["mfcc", "logmel", "hubert", "fairseq2", "textless", "given"]
+    """`hubert`: HuBERT, wav2vec2 and WavLM of transformers. `given`: a corpus that comes as labels of its frames."""
+    rate_hz: float
+    """Frames per second."""
+    revision: str
+    """Of our own code (`mfcc`, `logmel`), of the checkpoint (its commit on the hub, or its weights' SHA-256), or of
+    the labels that are given."""
+    checkpoint: str | None = None
+    """Name of the model, as its publisher writes it."""
+    layer: int | None = None
+    """Hidden state that is read: 0 is the input of the first transformer layer, `l` the output of layer l."""
+    normalise: bool = False
+    """Whether each waveform is brought to zero mean and unit variance first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedCentres(Recipe):
+    """k-means centres that somebody else learnt."""
+
+    file: str
+    """Their file's name; it lies in the folder of the checkpoint."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnitSpec(Recipe):
     """How sound becomes units: encoder frames, nearest of k centres, runs of equal units collapsed."""
 
-    encoder: str
-    encoder_revision: str
+    encoder: EncoderSpec
     clusters: int
-    seed: int
-    learnt_on: CorpusSpec
+    seed: int = 0
+    learnt_on: CorpusSpec | None = None
+    """Speech that the centres were learnt on; None where they are published, or the units are given."""
+    published: PublishedCentres | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        origins = (self.learnt_on is not None) + (self.published is not None) + (self.encoder.kind == "given")
+        if origins != 1:
+            raise ValueError("units need exactly one origin: centres learnt on a corpus, published centres, or labels")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec(Recipe):
     """How units, phones or text become token ids. The last id, `vocabulary - 1`, is the end of a document."""
 
-    kind: Literal["units", "unigram", "phones", "text"]
+    kind: Literal["units", "unigram", "bpe", "phones", "text"]
+    """`unigram` and `bpe` are SentencePiece models over units; `text` is byte pairs over text."""
     vocabulary: int
     learnt_on: CorpusSpec | None = None
-    """Documents that the SentencePiece model was learnt on; None for units and phones, which learn nothing."""
+    """Documents that the SentencePiece model or the inventory of phones was learnt on; None for units."""
+    sample: int | None = None
+    """Documents of `learnt_on` that were drawn by `seed` to learn from; None: all."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,20 @@ end-of-document token; opening costs the same for any size; a torn or altered fi
 """
 
 import hashlib
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from slm.atomic import read_json, read_jsonl, write_json, write_jsonl
+from slm.atomic import read_json, read_jsonl, write_json
 from slm.spec import StoreSpec, differences, fingerprint, from_json, to_json
 
-SCHEMA = 1
+SCHEMA = 2
+LONGEST_TOKEN = (1 << 16) - 1  # frames: durations are two bytes each
 _INDEX = np.dtype([("start", "<i8"), ("tokens", "<i8"), ("units", "<i8"), ("seconds", "<f8")])
 
 
@@ -31,7 +34,39 @@ class Document:
     seconds: float = 0.0
     """Of speech; 0 for text that was never spoken."""
     durations: np.ndarray | None = None
-    """Encoder frames of each token, for stores of units."""
+    """Frames of each token, for speech."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """Many documents at once, one behind the other: what millions of them are written as."""
+
+    ids: list[str]
+    tokens: np.ndarray
+    """Ids of all documents, without ends."""
+    counts: np.ndarray
+    """Tokens of each document."""
+    units: np.ndarray
+    seconds: np.ndarray
+    durations: np.ndarray | None = None
+    """Frames of each token."""
+
+    @staticmethod
+    def of(document: Document) -> "Documents":
+        """One document."""
+        count, units, seconds = ([value] for value in (len(document.tokens), document.units, document.seconds))
+        return Documents(
+            ids=[document.id],
+            tokens=np.asarray(document.tokens),
+            counts=np.array(count),
+            units=np.array(units),
+            seconds=np.array(seconds),
+            durations=document.durations,
+        )
+
+    def holding(self, token: int) -> str:
+        """Id of the document that holds the token at a place of `tokens`."""
+        return self.ids[int(np.searchsorted(np.cumsum(self.counts), token, side="right"))]
 
 
 class TokenStore:
@@ -82,6 +117,11 @@ class TokenStore:
     def seconds(self) -> float:
         return self.manifest["seconds"]
 
+    @property
+    def frame_hz(self) -> float | None:
+        """Frames per second that durations count; None for text."""
+        return self.manifest["frame_hz"]
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -91,10 +131,16 @@ class TokenStore:
         return self.tokens[row["start"] : row["start"] + row["tokens"] - 1]
 
     def durations(self, i: int) -> np.ndarray:
-        """Frames of each token of document `i`; only stores of units have them."""
+        """Frames of each token of document `i`; `ValueError` for stores of text, which have none."""
         row = self.index[i]
-        everything = np.memmap(self.folder / "durations.bin", dtype="<u2", mode="r")
-        return everything[row["start"] : row["start"] + row["tokens"] - 1]
+        return self.all_durations[row["start"] : row["start"] + row["tokens"] - 1]
+
+    @cached_property
+    def all_durations(self) -> np.ndarray:
+        """Frames of every token of the store, 0 for ends of documents: (num_tokens,)."""
+        if "durations.bin" not in self.manifest["files"]:
+            raise ValueError(f"{self.folder}: tokens of {self.spec.tokenizer.kind} have no durations here")
+        return np.memmap(self.folder / "durations.bin", dtype="<u2", mode="r")
 
     def rows(self, name: str) -> list[dict]:
         """A side table: `documents`, `alignment`, `items` or `skips`."""
@@ -131,26 +177,27 @@ class TokenStore:
 def write_store(
     folder: Path,
     spec: StoreSpec,
-    documents: Iterable[Document],
-    side: dict[str, list[dict]],
+    documents: Iterable[Document | Documents],
+    side: Mapping[str, Iterable[dict] | Path],
     provenance: dict | None = None,
+    frame_hz: float | None = None,
 ) -> TokenStore:
-    """Write a store beside `folder` and rename it into place.
+    """Write a store beside `folder` and rename it into place, holding no more of it than is handed over at once.
 
-    `side` holds the rows of the side tables by name, `provenance` what the manifest should tell of the origin.
-    `ValueError` for ids outside the vocabulary, duplicate document ids or a store without documents.
+    `side` holds the rows of the side tables by name, or the file to copy them from, and is read after the documents;
+    `provenance` is what the manifest should tell of the origin; `frame_hz` the clock of the durations, where it is not
+    the encoder's. `ValueError` for ids outside the vocabulary, duplicate document ids or a store without documents.
     """
     folder, beside = Path(folder), Path(folder).with_name(f".{Path(folder).name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
         index = _write_tokens(beside, spec.tokenizer.vocabulary, documents)
-        for name, rows in side.items():
-            write_jsonl(beside / f"{name}.jsonl", rows)
-        named = side.get("documents", [])
-        assert not named or len(named) == len(index), "the rows of `documents` are those of the store, in order"
-        skipped = len(side.get("skips", []))
-        write_json(beside / "manifest.json", _manifest(beside, spec, index, skipped, provenance or {}))
+        counts = {name: _write_side(beside / f"{name}.jsonl", rows) for name, rows in side.items()}
+        assert counts.get("documents") in (None, len(index)), "the rows of `documents` are those of the store, in order"
+        frame_hz = frame_hz or (spec.units.encoder.rate_hz if spec.units else None)
+        told = {"skipped": counts.get("skips", 0), "frame_hz": frame_hz, "provenance": provenance or {}}
+        write_json(beside / "manifest.json", _manifest(beside, spec, index, told))
         beside.rename(folder)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
@@ -159,27 +206,75 @@ def write_store(
     return TokenStore(folder)
 
 
-def _write_tokens(folder: Path, vocabulary: int, documents: Iterable[Document]) -> np.ndarray:
+def _write_tokens(folder: Path, vocabulary: int, documents: Iterable[Document | Documents]) -> np.ndarray:
     """Write `tokens.bin`, `documents.idx` and, where documents have them, `durations.bin`; the index."""
-    dtype, rows, seen, start = _dtype(vocabulary), [], set(), 0
+    dtype, seen, start = _dtype(vocabulary), set(), 0
+    parts = [np.zeros(0, dtype=_INDEX)]
     with open(folder / "tokens.bin", "wb") as tokens, open(folder / "durations.bin", "wb") as durations:
-        for document in documents:
-            _check_document(document, vocabulary, seen)
-            tokens.write(np.append(document.tokens, vocabulary - 1).astype(dtype).tobytes())
-            if document.durations is not None:
-                durations.write(np.append(document.durations, 0).astype("<u2").tobytes())
-            rows.append((start, len(document.tokens) + 1, document.units, document.seconds))
-            start += len(document.tokens) + 1
-    if not rows:
+        for given in documents:
+            some = Documents.of(given) if isinstance(given, Document) else given
+            _check(some, vocabulary, seen)
+            tokens.write(_with_ends(some.tokens, some.counts, vocabulary - 1, dtype).tobytes())
+            if some.durations is not None:
+                durations.write(_with_ends(some.durations, some.counts, 0, "<u2").tobytes())
+            rows = np.zeros(len(some.ids), dtype=_INDEX)
+            rows["tokens"], rows["units"], rows["seconds"] = some.counts + 1, some.units, some.seconds
+            rows["start"] = start + np.cumsum(rows["tokens"]) - rows["tokens"]
+            start += int(rows["tokens"].sum())
+            parts.append(rows)
+    index = np.concatenate(parts)
+    if not len(index):
         raise ValueError("no documents; is the corpus empty, or were all of them skipped?")
     if not (folder / "durations.bin").stat().st_size:
         (folder / "durations.bin").unlink()
-    index = np.array(rows, dtype=_INDEX)
     (folder / "documents.idx").write_bytes(index.tobytes())
     return index
 
 
-def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, skipped: int, provenance: dict) -> dict:
+def _with_ends(stream: np.ndarray, counts: np.ndarray, end: int, dtype: str) -> np.ndarray:
+    """The stream with `end` after each document."""
+    ends = np.cumsum(counts + 1) - 1
+    inside = np.ones(len(stream) + len(counts), dtype=bool)
+    inside[ends] = False
+    found = np.full(len(inside), end, dtype=dtype)
+    found[inside] = stream
+    return found
+
+
+def _check(some: Documents, vocabulary: int, seen: set[str]) -> None:
+    for id_ in some.ids:
+        if id_ in seen:
+            raise ValueError(f"two documents are named {id_!r}")
+        seen.add(id_)
+    assert int(some.counts.sum()) == len(some.tokens), "counts are those of the tokens"
+    if len(some.tokens) and not 0 <= int(some.tokens.min()) <= int(some.tokens.max()) < vocabulary - 1:
+        wrong = int(np.flatnonzero((some.tokens < 0) | (some.tokens >= vocabulary - 1))[0])
+        raise ValueError(f"document {some.holding(wrong)!r}: id {some.tokens[wrong]} lies outside 0..{vocabulary - 2}")
+    if some.durations is None:
+        return
+    if len(some.durations) != len(some.tokens):
+        raise ValueError(f"document {some.ids[0]!r}: {len(some.durations)} durations, {len(some.tokens)} tokens")
+    if len(some.durations) and not 0 <= int(some.durations.min()) <= int(some.durations.max()) <= LONGEST_TOKEN:
+        wrong = int(np.flatnonzero((some.durations < 0) | (some.durations > LONGEST_TOKEN))[0])
+        frames = some.durations[wrong]
+        raise ValueError(f"document {some.holding(wrong)!r} holds a token of {frames} frames: cut the silence")
+
+
+def _write_side(path: Path, rows: Iterable[dict] | Path) -> int:
+    """Write the rows of a side table, or copy its file; the number of rows."""
+    if isinstance(rows, Path):
+        shutil.copyfile(rows, path)
+        with open(path, "rb") as file:
+            return sum(1 for _ in file)
+    count = 0
+    with open(path, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, told: dict) -> dict:
     return {
         "schema": SCHEMA,
         "fingerprint": fingerprint(spec),
@@ -189,8 +284,7 @@ def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, skipped: int, pr
         "num_tokens": int(index["tokens"].sum()),
         "num_units": int(index["units"].sum()),
         "seconds": float(index["seconds"].sum()),
-        "skipped": skipped,
-        "provenance": provenance,
+        **told,
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": checksum(path)} for path in sorted(folder.iterdir())
         },
@@ -200,17 +294,6 @@ def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, skipped: int, pr
 
 def _dtype(vocabulary: int) -> str:
     return "<u2" if vocabulary <= 1 << 16 else "<u4"
-
-
-def _check_document(document: Document, vocabulary: int, seen: set[str]) -> None:
-    if document.id in seen:
-        raise ValueError(f"two documents are named {document.id!r}")
-    seen.add(document.id)
-    if len(document.tokens) and not 0 <= int(document.tokens.min()) <= int(document.tokens.max()) < vocabulary - 1:
-        raise ValueError(
-            f"document {document.id!r} has ids {int(document.tokens.min())}..{int(document.tokens.max())}, "
-            f"outside 0..{vocabulary - 2}"
-        )
 
 
 def checksum(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""Cepstral frames at 25 Hz: the encoder that needs no weights.
+"""Cepstral frames at 50 Hz or a whole fraction of it: the encoder that needs no weights.
 
-In: 16 kHz waveforms. Out: two stacked 50 Hz frames of cepstra and their deltas. Frame i covers the samples
+In: 16 kHz waveforms. Out: stacked 50 Hz frames of cepstra and their deltas. At 25 Hz, frame i covers the samples
 [640 i, 640 (i + 1)), so that unit boundaries and word times share one clock.
 """
 
@@ -9,7 +9,9 @@ from scipy.fft import dct, rfft
 from scipy.ndimage import uniform_filter1d
 
 _HOP = 320  # 20 ms
+_HOP_HZ = 50
 _WINDOW = 512  # 32 ms, centred on the hop
+VERSION = "1"  # of the features; `EncoderSpec.revision` names it
 _MELS = 40
 _CEPSTRA = 13
 _LIFTER = 22  # of the cepstra, HTK's default; it gives the higher ones, which tell phones apart, more weight
@@ -18,29 +20,32 @@ _FLOOR = 1e-6  # of the mel power of full-scale audio: about 16-bit quantisation
 
 
 class Mfcc:
-    """13 liftered cepstra and their deltas, two 50 Hz frames stacked: 52 features.
+    """13 liftered cepstra and their deltas, as many 50 Hz frames stacked as a frame is long: 52 features at 25 Hz.
 
     Nothing is normalised over the utterance: its end would change the units of its beginning, and two endings of one
     prompt would be compared by how they change the prompt.
     """
 
-    rate_hz = 25
-    fingerprint = "mfcc-25hz-v1"
-
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: float = 25.0) -> None:
+        self._stacked = round(_HOP_HZ / rate_hz) if rate_hz > 0 else 0
+        if self._stacked < 1 or rate_hz * self._stacked != _HOP_HZ:
+            raise ValueError(f"cepstra come at {_HOP_HZ} frames/s or a whole fraction of it, not at {rate_hz:g}")
+        self.rate_hz = rate_hz
+        self.fingerprint = f"mfcc-{rate_hz:g}hz-v{VERSION}"
         self._filters = _mel_filters()
         self._taper = np.hanning(_WINDOW).astype(np.float32)
         self._lift = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(_CEPSTRA) / _LIFTER)  # (cepstra,)
         self._lift[0] = 0.5  # loudness tells least about the phone (a choice, by phone purity of 100 clusters)
 
     def encode(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
-        """See `slm.speech.encoder.Encoder`; waveforms shorter than 40 ms give no frame."""
+        """See `slm.speech.encoder.Encoder`; a waveform shorter than a frame gives none."""
         return [self._frames(waveform) for waveform in waveforms]
 
     def _frames(self, waveform: np.ndarray) -> np.ndarray:
-        count = len(waveform) // (2 * _HOP) * 2
+        stacked = self._stacked
+        count = len(waveform) // (stacked * _HOP) * stacked
         if count == 0:
-            return np.zeros((0, 4 * _CEPSTRA), np.float32)
+            return np.zeros((0, stacked * 2 * _CEPSTRA), np.float32)
         margin = (_WINDOW - _HOP) // 2
         padded = np.pad(waveform[: count * _HOP].astype(np.float32, copy=False), margin)
         windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP] * self._taper  # (T, window)
@@ -50,7 +55,8 @@ class Mfcc:
         cepstra = uniform_filter1d(cepstra, _SMOOTHING, axis=0, mode="nearest")
         around = np.pad(cepstra, ((2, 2), (0, 0)), mode="edge")
         deltas = (around[3:-1] - around[1:-3] + 2 * (around[4:] - around[:-4])) / 10
-        return np.hstack([cepstra * self._lift, deltas]).reshape(count // 2, 4 * _CEPSTRA).astype(np.float32)
+        frames = np.hstack([cepstra * self._lift, deltas])
+        return frames.reshape(count // stacked, stacked * 2 * _CEPSTRA).astype(np.float32)
 
 
 def _mel_filters() -> np.ndarray:

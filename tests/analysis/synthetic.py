@@ -13,8 +13,19 @@ import numpy as np
 from slm.atomic import write_json
 from slm.flops import flops_per_token, params_total
 from slm.runlog import RunLog
-from slm.spec import CorpusSpec, ModelConfig, RunSpec, Source, StoreSpec, TokenizerSpec, TrainConfig, UnitSpec
+from slm.spec import (
+    CorpusSpec,
+    EncoderSpec,
+    ModelConfig,
+    RunSpec,
+    Source,
+    StoreSpec,
+    TokenizerSpec,
+    TrainConfig,
+    UnitSpec,
+)
 
+MFCC = EncoderSpec(kind="mfcc", rate_hz=25.0, revision="1")
 SECONDS, UNITS, BATCH = 1200.0, 21000, 4096
 BENCHMARKS = {  # phenomena, ease
     "minimal_pairs": (("agreement", "order"), 1.0),
@@ -27,6 +38,7 @@ BUDGETS = {"300k": 73 * BATCH, "600k": 147 * BATCH, "1200k": 293 * BATCH, "2400k
 LAWS = {  # E, A, B, alpha, beta; kind; vocabulary; tokens of the validation store; skill on the benchmarks
     "units": ((1.2, 5.0, 30.0, 0.25, 0.28), "units", 65, UNITS, 1.0),
     "unigram": ((2.0, 8.0, 60.0, 0.25, 0.28), "unigram", 500, 12000, 0.8),
+    "units-few": ((0.9, 4.0, 30.0, 0.25, 0.28), "units", 33, UNITS, 0.9),
     "phones": ((0.6, 4.0, 30.0, 0.25, 0.28), "phones", 41, 11000, 1.6),
     "text": ((1.0, 9.0, 50.0, 0.30, 0.30), "text", 300, 4000, 2.2),
     "almanac": ((1.3, 5.0, 30.0, 0.25, 0.28), "units", 65, UNITS, 0.5),
@@ -34,7 +46,8 @@ LAWS = {  # E, A, B, alpha, beta; kind; vocabulary; tokens of the validation sto
 SHORT = ("w32", "w64", "w96"), ("300k", "600k", "1200k")
 STUDIES = {
     "scaling": [("units", size, budget) for size, budget in product(SIZES, BUDGETS)],
-    "tokenizers": [(family, *point) for family in ("unigram", "phones") for point in product(*SHORT)],
+    "tokenizers": [(family, *point) for family in ("unigram", "phones") for point in product(*SHORT)]
+    + [("units-few", "w64", budget) for budget in ("600k", "1200k")],
     "text": [("text", *point) for point in product(*SHORT)],
     "synthetic": [
         (family, *point) for family in ("units", "almanac") for point in product(SHORT[0], ("600k", "1200k"))
@@ -47,7 +60,7 @@ def recipe(family: str, size: str, budget: str, seed: int = 0) -> RunSpec:
     _, kind, vocabulary, _, _ = LAWS[family]
     corpus = CorpusSpec(name="almanac" if family == "almanac" else "stories", revision="1", split="train")
     learnt = CorpusSpec(name="stories", revision="1", split="train")
-    units = UnitSpec(encoder="mfcc", encoder_revision="1", clusters=64, seed=0, learnt_on=learnt)
+    units = UnitSpec(encoder=MFCC, clusters=64, seed=0, learnt_on=learnt)
     tokenizer = TokenizerSpec(kind=kind, vocabulary=vocabulary)
     store = StoreSpec(corpus=corpus, units=units if kind in ("units", "unigram") else None, tokenizer=tokenizer)
     layers, width = SIZES[size]

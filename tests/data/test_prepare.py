@@ -13,12 +13,18 @@ import pytest
 import soundfile
 from rich.progress import Progress
 
-from data import prepare as preparing
-from data.prepare import Workshop, prepare
+from data import units as extraction
+from data.centres import centres_of, sample
+from data.prepare import prepare, prepare_all, prepare_shard
 from data.stores import stores
 from data.tts import Synthesiser
+from data.units import Part, share
+from data.utterance import Utterance
+from data.workshop import Workshop
 from slm.atomic import read_json
+from slm.machine import Machine
 from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.speech.encoder import ENCODERS
 from slm.store import TokenStore, checksum
 
 CLUSTERS = 20
@@ -26,14 +32,15 @@ CLUSTERS = 20
 
 def tiny_table() -> dict[str, StoreSpec]:
     """The micro table with few documents and clusters."""
-    table = {}
-    for name, spec in stores("micro").items():
+    table, schemes = {}, ("units", "units-double-rate", "unigram", "bpe", "phones", "text")
+    chosen = {name: spec for name, spec in stores("micro").items() if name.split("/")[1] in schemes}
+    for name, spec in chosen.items():
         corpus = spec.corpus
         if corpus.name in ("stories", "almanac"):
             corpus = replace(corpus, documents=24 if corpus.split == "train" else 4)
         learnt_on = replace(stores("micro")["stories-train/units"].corpus, documents=8)
         units = spec.units and replace(spec.units, clusters=CLUSTERS, learnt_on=learnt_on)
-        sizes = {"units": CLUSTERS + 1, "unigram": 26, "phones": 64, "text": 200}
+        sizes = {"units": CLUSTERS + 1, "unigram": 26, "bpe": 26, "phones": 64, "text": 200}
         learns = spec.tokenizer.learnt_on and replace(spec.tokenizer.learnt_on, documents=8)
         tokenizer = replace(spec.tokenizer, vocabulary=sizes[spec.tokenizer.kind], learnt_on=learns)
         table[name] = StoreSpec(corpus=corpus, units=units, tokenizer=tokenizer)
@@ -45,6 +52,7 @@ def shop_at(root: Path, workers: int = 1, table: dict | None = None, corpora: Pa
         root=root,
         corpora=corpora,
         workers=workers,
+        machine=Machine(accelerator="cpu"),
         progress=Progress(disable=True),
         scale="s",
         table=table or tiny_table(),
@@ -76,10 +84,94 @@ def test_schemes_describe_the_same_speech(prepared):
 
 
 def test_any_number_of_workers_gives_the_same_bytes(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "SHARD_DOCUMENTS", 5)
+    monkeypatch.setattr(extraction, "PART_DOCUMENTS", 5)
     for name in ("stories-train/unigram", "stories-validation/unigram", "stories-validation/phones"):
         prepare(shop_at(tmp_path, workers=3), name)
     assert contents(tmp_path) == contents(prepared)
+
+
+def test_every_scheme_knows_how_long_its_tokens_last(prepared):
+    validation = [
+        TokenStore(prepared / "stores/s/stories-validation" / scheme) for scheme in ("units", "unigram", "phones")
+    ]
+    for i, row in enumerate(validation[0].rows("documents")):
+        frames = int(validation[0].durations(i).sum())
+        assert frames == validation[1].durations(i).sum() and frames / 25 == pytest.approx(row["seconds"], abs=0.04)
+        assert validation[2].durations(i).sum() / validation[2].frame_hz == pytest.approx(row["seconds"], abs=0.002)
+
+
+def test_an_array_of_jobs_gives_the_same_bytes_as_one_command(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "PART_DOCUMENTS", 3)
+    shop = shop_at(tmp_path)
+    for shard in (2, 0, 1, 1):  # in any order, and one of them requeued
+        prepare_shard(shop, ["stories-train/units"], shard, 3)
+        assert not (tmp_path / "stores/s/stories-train/units").exists()
+    encoded = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("units.bin")}
+    assert len(encoded) == 8
+    merged = prepare(shop, "stories-train/units")
+    assert contents(merged.folder) == contents(prepared / "stores/s/stories-train/units")
+    assert not list(tmp_path.rglob("*.parts-*")), "merged parts are removed"
+
+
+def test_shares_are_whole_disjoint_and_balanced():
+    lengths = [40.0, 3.0, 7.0, 20.0, 1.0, 9.0, 12.0, 8.0]
+    utterances = [Utterance(id=str(i), text="x", seconds=seconds) for i, seconds in enumerate(lengths)]
+    parts = [Part(utterances=(u,), targets=(), machine=Machine()) for u in utterances]
+    shares = [share(parts, i, 3) for i in range(3)]
+    assert sorted(part.utterances[0].id for found in shares for part in found) == [u.id for u in utterances]
+    assert sorted(sum(part.seconds for part in found) for found in shares) == [29.0, 31.0, 40.0]
+
+
+def test_wrong_shards_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="shard 3/3: count from 0/3 to 2/3"):
+        prepare_shard(shop_at(tmp_path), ["stories-train/units"], 3, 3)
+    with pytest.raises(ValueError, match="store of unigram: only the encoding of units"):
+        prepare_shard(shop_at(tmp_path), ["stories-train/unigram"], 0, 2)
+
+
+def test_a_part_altered_after_it_was_encoded_is_refused_by_name(tmp_path):
+    shop = shop_at(tmp_path)
+    prepare_shard(shop, ["stories-validation/units"], 0, 1)
+    (part,) = tmp_path.rglob("durations.bin")
+    content = bytearray(part.read_bytes())
+    content[0] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(ValueError, match="durations.bin was altered or torn: delete"):
+        prepare(shop, "stories-validation/units")
+    assert not (tmp_path / "stores/s/stories-validation/units").exists()
+
+
+def test_schemes_encoded_together_are_those_encoded_alone(prepared, tmp_path):
+    names = ["stories-validation/units", "stories-validation/units-double-rate"]
+    slow, fast = prepare_all(shop_at(tmp_path, workers=2), names)
+    assert contents(slow.folder) == contents(prepared / "stores/s/stories-validation/units")
+    assert (slow.frame_hz, fast.frame_hz) == (25.0, 50.0)
+    for i in range(len(slow)):
+        assert abs(int(fast.durations(i).sum()) - 2 * int(slow.durations(i).sum())) <= 1
+
+
+def test_centres_of_another_encoder_are_refused(prepared, tmp_path):
+    shop = shop_at(tmp_path)
+    prepare_all(shop, ["stories-validation/units", "stories-validation/units-double-rate"])
+    table = tiny_table()
+    of = {name: centres_of(shop, table[f"stories-validation/{name}"].units) for name in ("units", "units-double-rate")}
+    of["units"].write_bytes(of["units-double-rate"].read_bytes())
+    with pytest.raises(ValueError, match="mfcc-50hz-v1.*mfcc-25hz-v1|mfcc-25hz-v1.*mfcc-50hz-v1"):
+        prepare(shop, "story_cloze/units")
+
+
+def test_of_too_many_frames_a_seeded_sample_is_learnt_from(tmp_path):
+    shards = [np.arange(i * 100, i * 100 + 40, dtype=np.float32).reshape(20, 2) for i in range(5)]
+    shards.insert(2, np.zeros((0, 1), np.float32))
+    for i, shard in enumerate(shards):
+        np.save(tmp_path / f"{i}.npy", shard)
+    files = [tmp_path / f"{i}.npy" for i in range(6)]
+    everything = np.concatenate([shard for shard in shards if len(shard)])
+    assert np.array_equal(sample(files, 1 << 20, 0), everything)
+    some = sample(files, 30 * 8, 0)
+    assert some.shape == (30, 2) and np.array_equal(some, sample(files, 30 * 8, 0))
+    assert not np.array_equal(some, sample(files, 30 * 8, 1))
+    assert set(map(tuple, some)) <= set(map(tuple, everything)) and (np.diff(some[:, 0]) > 0).all()
 
 
 def test_a_store_that_is_there_is_not_made_again(prepared):
@@ -103,9 +195,9 @@ def test_sigkill_in_the_middle_and_again_gives_the_same_bytes(tmp_path):
     one, other = tmp_path / "killed", tmp_path / "whole"
     child = subprocess.Popen(command, env=os.environ | {"SLM_ROOT": str(one)}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(one.glob("stores/micro/*/.units.shards-*/0*/done.json")) and time.monotonic() < deadline:
+    while not list(one.glob("stores/micro/*/.units.parts-*/0*/done.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(one.glob("stores/micro/*/.units.shards-*/0*/done.json"))
+    assert list(one.glob("stores/micro/*/.units.parts-*/0*/done.json"))
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (one / "stores/micro/stories-validation/units").exists()
@@ -169,7 +261,7 @@ def recorded(root: Path, sentences: int) -> Path:
 
 def recorded_table() -> dict[str, StoreSpec]:
     corpus = CorpusSpec(name="librispeech", revision="1", split="test-other")
-    units = UnitSpec(encoder="mfcc", encoder_revision="mfcc-25hz-v1", clusters=10, seed=0, learnt_on=corpus)
+    units = UnitSpec(encoder=ENCODERS["mfcc"], clusters=10, learnt_on=corpus)
     return {"r/units": StoreSpec(corpus=corpus, units=units, tokenizer=TokenizerSpec(kind="units", vocabulary=11))}
 
 
@@ -202,7 +294,7 @@ def run_data(*arguments: str, root: Path) -> subprocess.CompletedProcess:
     ("arguments", "message"),
     [
         (["nothing/units"], "no store 'nothing/units'"),
-        (["--scale", "tera"], "choose one of tiny, micro, mini"),
+        (["--scale", "tera"], "choose one of tiny, micro, mini, paper"),
         (["tinystories-train/units", "--scale", "mini"], "say where they are with --corpora"),
         (["tinystories-train/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2-GPT4-train.txt"),
         (["librispeech-test-other/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2"),

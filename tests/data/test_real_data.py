@@ -9,8 +9,10 @@ import pytest
 from rich.progress import Progress
 
 from data.corpora import librispeech, tinystories
-from data.prepare import Workshop, prepare
+from data.prepare import prepare
 from data.stores import stores
+from data.workshop import Workshop
+from slm.machine import Machine
 from slm.spec import StoreSpec, TokenizerSpec
 
 CORPORA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -46,7 +48,8 @@ def test_flac_to_units_to_pieces(tmp_path):
         "l/units": replace(spec, units=units),
         "l/unigram": StoreSpec(corpus=spec.corpus, units=units, tokenizer=pieces),
     }
-    shop = Workshop(root=tmp_path, corpora=CORPORA, workers=2, progress=Progress(disable=True), scale="s", table=table)
+    places = {"root": tmp_path, "corpora": CORPORA, "scale": "s", "table": table}
+    shop = Workshop(workers=2, machine=Machine(accelerator="cpu"), progress=Progress(disable=True), **places)
     compressed, store = prepare(shop, "l/unigram"), prepare(shop, "l/units")
     assert len(store) == 50 and store.manifest["skipped"] == 0
     assert store.seconds / 60 == pytest.approx(6.1, abs=0.1)

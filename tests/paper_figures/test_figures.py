@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis import frame, laws
@@ -22,7 +23,12 @@ def results(tmp_path_factory):
     root = tmp_path_factory.mktemp("figures")
     synthetic.write_sweep(root)
     tables = frame.collect(root, "micro")[0]
-    return Results(scale="micro", tables=tables, fits=laws.fit_all(tables, ["units", "text"]))
+    schemes = pd.DataFrame(
+        {"corpus": "stories", "scheme": ["units", "unigram"], "kind": ["units", "unigram"], "notes": ""}
+        | {"bits_per_second_unigram": [100.0, 80.0], "phone_information": [0.5, 0.4], "abx_within": [0.1, 0.2]}
+        | {"speaker_accuracy": [0.9, 0.8], "speaker_chance": 0.3}
+    )
+    return Results(scale="micro", tables=tables, fits=laws.fit_all(tables, ["units", "text"]), schemes=schemes)
 
 
 @pytest.mark.parametrize("name", FIGURES)

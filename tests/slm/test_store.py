@@ -1,9 +1,11 @@
 """Stores: what is written is read, and what was altered is refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from slm.store import Document, TokenStore, write_store
+from slm.store import Document, Documents, TokenStore, write_store
 from tests.conftest import VOCABULARY, store_spec
 
 
@@ -29,6 +31,23 @@ def test_documents_come_back_with_their_counts(tmp_path):
     store.verify()
 
 
+def test_wrong_durations_are_refused(tmp_path):
+    for durations, message in (([1], "1 durations, 2 tokens"), ([1, 70000], "a token of 70000 frames")):
+        document = Document(id="a", tokens=np.array([1, 2]), durations=np.array(durations))
+        with pytest.raises(ValueError, match=message):
+            write(tmp_path / "s", [document])
+    with pytest.raises(ValueError, match="have no durations"):
+        write(tmp_path / "s", [Document(id="a", tokens=np.array([1]))]).durations(0)
+
+
+def test_side_tables_come_from_rows_of_any_kind_or_from_a_file(tmp_path):
+    document = Document(id="a", tokens=np.array([1]))
+    one = write_store(tmp_path / "one", store_spec(), [document], {"skips": ({"id": i} for i in range(3))})
+    assert one.manifest["skipped"] == 3
+    other = write_store(tmp_path / "other", store_spec(), [document], {"skips": one.folder / "skips.jsonl"})
+    assert other.rows("skips") == one.rows("skips") and other.manifest["skipped"] == 3
+
+
 def test_a_flipped_byte_is_found_and_the_file_named(make_store, tmp_path):
     store = make_store(folder=tmp_path / "flipped")
     store.verify()
@@ -48,6 +67,28 @@ def test_a_truncated_file_is_found_on_opening(make_store, tmp_path):
         TokenStore(store.folder)
 
 
+def test_many_documents_at_once_are_the_same_store(tmp_path):
+    lists = [[1, 2, 3], [], [15], [4, 4], []]
+    one_by_one = [
+        Document(id=str(i), tokens=np.array(t, dtype=int), units=i, seconds=i / 4, durations=np.array(t, dtype=int))
+        for i, t in enumerate(lists)
+    ]
+    at_once = Documents(
+        ids=list("01234"),
+        tokens=np.array(sum(lists, [])),
+        counts=np.array([len(t) for t in lists]),
+        units=np.arange(5),
+        seconds=np.arange(5) / 4,
+        durations=np.array(sum(lists, [])),
+    )
+    one = write_store(tmp_path / "one", store_spec(), one_by_one, {})
+    other = write_store(tmp_path / "other", store_spec(), [at_once], {})
+    assert one.manifest == other.manifest and list(other.document(3)) == [4, 4]
+    wrong = replace(at_once, tokens=np.array([1, 2, 3, 15, 4, 99]))
+    with pytest.raises(ValueError, match="document '3': id 99"):
+        write_store(tmp_path / "wrong", store_spec(), [wrong], {})
+
+
 def test_a_missing_store_says_how_to_make_it(tmp_path):
     with pytest.raises(ValueError, match="python -m data prepare"):
         TokenStore(tmp_path / "nowhere")
@@ -56,8 +97,8 @@ def test_a_missing_store_says_how_to_make_it(tmp_path):
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
-        ([Document(id="a", tokens=np.array([16]))], "outside 0..15"),
-        ([Document(id="a", tokens=np.array([-1]))], "outside 0..15"),
+        ([Document(id="a", tokens=np.array([16]))], "'a': id 16 lies outside 0..15"),
+        ([Document(id="a", tokens=np.array([-1]))], "id -1 lies outside 0..15"),
         ([Document(id="a", tokens=np.array([1])), Document(id="a", tokens=np.array([2]))], "two documents"),
         ([], "no documents"),
     ],
@@ -75,8 +116,6 @@ def test_another_recipe_is_named_field_by_field(make_store, tmp_path):
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path):
-    from dataclasses import replace
-
     from slm.spec import TokenizerSpec
 
     spec = replace(store_spec(), tokenizer=TokenizerSpec(kind="text", vocabulary=100_000))

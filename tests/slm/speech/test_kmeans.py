@@ -1,18 +1,53 @@
 """Centres and units: near the best, the same every time, ties and runs by rule."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from slm.speech.kmeans import collapse, fit_centres, nearest
+from slm.speech.kmeans import collapse, fit_centres, mean_distance, nearest
 
 
 def test_separated_clouds_get_a_centre_each_and_a_seed_always_the_same_ones():
     random = np.random.default_rng(0)
     true = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], dtype=np.float32)
     frames = (np.repeat(true, 500, axis=0) + random.normal(0, 0.5, (2000, 2))).astype(np.float32)
-    centres = fit_centres(frames, 4, 0)
+    centres = fit_centres(frames, 4, 0).centres
     assert np.abs(centres[nearest(true, centres)] - true).max() < 0.1
-    assert np.array_equal(centres, fit_centres(frames, 4, 0)) and centres.dtype == np.float32
+    assert np.array_equal(centres, fit_centres(frames, 4, 0).centres) and centres.dtype == np.float32
+
+
+def uneven_frames() -> np.ndarray:
+    random = np.random.default_rng(3)
+    return np.concatenate([random.normal(size=6) * 4 + random.normal(size=(n, 6)) for n in (900, 500, 80, 20)]).astype(
+        "f4"
+    )
+
+
+def test_torch_and_scikit_learn_find_the_same_inertia():
+    """`cpu:0` is torch's own CPU device: the code that runs on a GPU."""
+    frames = uneven_frames()
+    here, there = fit_centres(frames, 24, 1), fit_centres(frames, 24, 1, device="cpu:0")
+    assert there.inertia == pytest.approx(here.inertia, rel=1e-3)
+    assert here.inertia == pytest.approx(mean_distance(frames, here.centres), rel=1e-4)
+    distances = ((frames[:, None] - there.centres) ** 2).sum(-1).min(1)
+    assert there.inertia == pytest.approx(distances.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_more_clusters_than_distinct_frames_leave_no_centre_without_a_number(device):
+    frames = np.repeat(np.eye(3, dtype=np.float32), 10, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn says that there are fewer distinct frames than clusters
+        found = fit_centres(frames, 5, 0, device)
+    assert np.isfinite(found.centres).all() and found.inertia == pytest.approx(0, abs=1e-6)
+
+
+def test_lloyd_lowers_the_inertia_of_its_start():
+    frames = uneven_frames()
+    random = np.random.default_rng(0)
+    drawn = frames[random.choice(len(frames), 24, replace=False)]
+    assert fit_centres(frames, 24, 0).inertia < 0.8 * mean_distance(frames, drawn)
 
 
 def test_nearest_agrees_with_distances_and_takes_the_lowest_on_a_tie():

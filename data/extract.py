@@ -1,0 +1,116 @@
+"""Stores of units: parts of a corpus encoded by worker processes or an array of jobs, then merged.
+
+In: names of stores of units. Out: finished stores, the same bytes for any number of processes and jobs and after any
+kill. Stores over the same documents are encoded together, so that speech is read or spoken once.
+"""
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data import stores as tables
+from data.centres import centres_of
+from data.items import ending_start, item_rows
+from data.units import Part, Target, cut, digest, encode_part, read_part, share
+from data.workshop import Workshop
+from slm.atomic import read_json, read_jsonl
+from slm.machine import commit
+from slm.spec import CorpusSpec, StoreSpec, fingerprint
+from slm.store import Document, TokenStore, checksum, write_store
+
+MOST_SKIPPED = 0.05
+"""Largest share of a corpus' documents that may be unusable before its store is refused (a choice)."""
+
+
+def extract(shop: Workshop, names: list[str], shard: int = 0, shards: int = 1) -> None:
+    """Encode the parts of these stores that are missing: all of them, or those of one of `shards` jobs."""
+    by_corpus: dict[CorpusSpec, list[str]] = {}
+    for name in names:
+        if not (shop.folder(name) / "manifest.json").exists():
+            by_corpus.setdefault(shop.table[name].corpus, []).append(name)
+    for corpus, together in by_corpus.items():
+        parts = share(parts_of(shop, together), shard, shards)
+        jobs = [(part,) for part in parts if not all(target.is_done for target in part.targets)]
+        title = f"{corpus.name} {corpus.split}: speech to units" + (f", job {shard} of {shards}" if shards > 1 else "")
+        if jobs:
+            for _ in shop.spread(encode_part, jobs, len(jobs), title):
+                pass
+
+
+def parts_of(shop: Workshop, names: list[str]) -> list[Part]:
+    """The parts of stores over one corpus, in order; a folder is named by what is in it: a changed corpus is new."""
+    specs = {name: shop.table[name] for name in names}
+    centres = {name: centres_of(shop, spec.units) for name, spec in specs.items()}
+    (corpus,) = {spec.corpus for spec in specs.values()}
+    parts = []
+    for number, utterances in enumerate(cut(list(tables.documents(corpus, shop.corpora)))):
+        folder = f"{number:06d}-{digest(utterances)}"
+        targets = tuple(
+            Target(units=spec.units, centres=centres[name], folder=_parts_folder(shop, name, spec) / folder)
+            for name, spec in specs.items()
+        )
+        parts.append(Part(utterances=utterances, targets=targets, machine=shop.machine))
+    return parts
+
+
+def units_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
+    """Encode what is missing, check every part, and merge them into the store."""
+    extract(shop, [name])
+    parts = parts_of(shop, [name])
+    folders = [part.targets[0].folder for part in parts]
+    _check_skips(name, folders)
+    side = {table: _rows(folders, table) for table in ("documents", "alignment", "skips")}
+    documents = _documents(folders)
+    if spec.corpus.name in tables.BENCHMARKS:
+        found = list(documents)
+        words = {row["id"]: row["words"] for row in _rows(folders, "alignment")}
+        before = partial(_units_before, words, spec.units.encoder.rate_hz)
+        documents, side["items"] = iter(found), item_rows(spec.corpus, shop.corpora, found, before)
+    store = write_store(shop.folder(name), spec, documents, side, _provenance(parts))
+    shutil.rmtree(_parts_folder(shop, name, spec))
+    return store
+
+
+def _parts_folder(shop: Workshop, name: str, spec: StoreSpec) -> Path:
+    return shop.folder(name).with_name(f".{shop.folder(name).name}.parts-{fingerprint(spec)}")
+
+
+def _documents(folders: list[Path]) -> Iterator[Document]:
+    for folder in folders:
+        for row, tokens, frames in read_part(folder):
+            yield Document(id=row["id"], tokens=tokens, units=len(tokens), seconds=row["seconds"], durations=frames)
+
+
+def _rows(folders: list[Path], table: str) -> Iterator[dict]:
+    for folder in folders:
+        yield from read_jsonl(folder / f"{table}.jsonl")
+
+
+def _check_skips(name: str, folders: list[Path]) -> None:
+    done = [read_json(folder / "done.json") for folder in folders]
+    skipped = sum(counts["skips"] for counts in done)
+    total = skipped + sum(counts["documents"] for counts in done)
+    if skipped > MOST_SKIPPED * total:
+        first = next(_rows(folders, "skips"))
+        raise ValueError(
+            f"{name}: {skipped} of {total} documents are unusable, the first because: {first['reason']}; see the "
+            f"skips.jsonl files below {folders[0].parent}, mend the corpus, delete that folder and prepare again"
+        )
+
+
+def _provenance(parts: list[Part]) -> dict:
+    """What the recipe cannot say: the code's commit, the encoder's own fingerprint, the centres' checksum."""
+    centres = parts[0].targets[0].centres if parts else None
+    if centres is None:
+        return {"commit": commit()}
+    made = read_json(centres.with_name("recipe.json"))["encoder_fingerprint"]
+    return {"commit": commit(), "encoder": made, "centres_sha256": checksum(centres)}
+
+
+def _units_before(words: dict[str, list], rate_hz: float, document: Document, characters: int) -> int:
+    """Units whose run starts before the first word at or after a character, on the encoder's clock."""
+    starts = np.cumsum(document.durations) - document.durations
+    return int((starts < round(ending_start(words[document.id], characters) * rate_hz)).sum())

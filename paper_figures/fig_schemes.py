@@ -1,0 +1,120 @@
+"""Claim: a tokenization scheme is what it keeps of speech for what it costs.
+
+In: `schemes.csv` of the scale, as `python -m data compare` writes it. Out: a row of panels per corpus, phones, ABX and
+speaker against bits per second, a point per scheme.
+"""
+
+from itertools import product
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
+
+from paper_figures import style
+from paper_figures.results import NothingToDraw, Results
+
+PANELS = {
+    "phone_information": ("Phone information kept", "share of H(phone), held out"),
+    "abx_within": ("Triphones confused", "ABX error within speaker"),
+    "speaker_accuracy": ("Speaker told", "accuracy, 5 s of speech"),
+}
+_MEANINGS = {
+    "phone_information": "Phone information is the share of the entropy of a 10 ms frame's phone that its token tells, "
+    "learnt on one half of the documents and measured on the other; unlike purity it does not rise with the "
+    "vocabulary. A token does not tell where inside it a frame lies: pieces over several phones lose by that, although "
+    "their units come back without loss.",
+    "abx_within": "ABX asks whether a triphone is nearer to one with the same middle phone than to one with another "
+    "between the same neighbours, by dynamic time warping over the tokens of 10 ms frames; dashed: chance. Pieces that "
+    "reach beyond the triphone differ with what is there.",
+    "speaker_accuracy": "The speaker is told by a linear probe from the frequencies of tokens in chunks of about 5 s; "
+    "dashed: the most frequent speaker.",
+}
+COST = "bits_per_second_unigram"
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_DISTANCES = (5, 9, 14, 20, 27, 35, 44)  # points between a marker and its name; beyond the second, a line joins them
+_HALF_MARKER = 3.5  # points
+
+
+def numbers(results: Results) -> pd.DataFrame:
+    """One row per scheme; a measure that was not made is empty, and one that no scheme has is left out."""
+    rows = results.schemes
+    if rows is None:
+        raise NothingToDraw(f"no schemes were compared at scale {results.scale}: run `python -m data compare`")
+    measured = [column for column in PANELS if rows[column].notna().any()]
+    if not measured:
+        raise NothingToDraw(f"the schemes compared at scale {results.scale} have no {', '.join(PANELS)}")
+    chance = ["speaker_chance"] if "speaker_accuracy" in measured else []
+    return rows[["corpus", "scheme", "kind", COST, *measured, *chance]]
+
+
+def draw(results: Results) -> Figure:
+    """A row per corpus, a panel per measure, every point named."""
+    rows = numbers(results)
+    measures = [column for column in PANELS if column in rows]
+    corpora = list(dict.fromkeys(rows["corpus"]))
+    figure, panels = style.new(len(corpora), len(measures), 2.7)
+    places = list(zip(panels, product(corpora, measures), strict=True))
+    for axes, (corpus, measure) in places:
+        _panel(axes, rows[rows["corpus"] == corpus], measure)
+        axes.set_title(PANELS[measure][0] + (f", {corpus}" if len(corpora) > 1 else ""))
+    figure.draw_without_rendering()  # places the axes, which the names need
+    for axes, (corpus, measure) in places:
+        _name(axes, rows[(rows["corpus"] == corpus) & rows[measure].notna()], measure)
+    return figure
+
+
+def caption(results: Results) -> str:
+    """What the figure shows, and what of it compares."""
+    rows = numbers(results)
+    text = [
+        "What tokenization schemes keep of speech against what they cost, over the documents that all schemes of a "
+        "corpus hold. Bits per second are the entropy of single tokens times their rate: a model that sees context "
+        "needs fewer, and durations, which these tokens leave out, are not counted. Points compare within a corpus "
+        "alone: phones, pauses and speakers differ between corpora."
+    ]
+    return " ".join(text + [f"{_MEANINGS[measure]} {_told(rows, measure)}" for measure in PANELS if measure in rows])
+
+
+def _told(rows: pd.DataFrame, measure: str) -> str:
+    said = []
+    for corpus, group in rows.dropna(subset=[measure]).groupby("corpus", sort=False):
+        values = ", ".join(f"{row.scheme} {100 * getattr(row, measure):.1f} %" for row in group.itertuples())
+        said.append(f"{corpus}: {values}.")
+    return " ".join(said)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
+    for kind, points in rows.groupby("kind", sort=False):
+        axes.plot(points[COST], points[measure], style.marker(kind), color=style.colour(kind), markersize=5)
+    chance = rows["speaker_chance"].max() if measure == "speaker_accuracy" else 0.5
+    if measure != "phone_information" and pd.notna(chance):
+        axes.axhline(chance, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+    axes.margins(0.2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.05), min(high, 1.08))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("bits per second, single tokens")
+    axes.set_ylabel(PANELS[measure][1])
+
+
+def _name(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
+    """Write each scheme's name beside its point, at the nearest place that is free."""
+    points = list(zip(rows[COST], rows[measure], strict=True))
+    half = _HALF_MARKER * axes.figure.dpi / 72
+    taken = [Bbox([[x - half, y - half], [x + half, y + half]]) for x, y in axes.transData.transform(points)]
+    for scheme, kind, point in zip(rows["scheme"], rows["kind"], points, strict=True):
+        look = {"textcoords": "offset points", "fontsize": 6.5, "color": style.colour(kind)}
+        name = axes.annotate(style.label(scheme), point, (0, 0), **look)
+        name.set_in_layout(False)
+        for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
+            place = (right * distance, up * distance)
+            name.set(position=place, ha=("center", "left", "right")[right], va=("center", "bottom", "top")[up])
+            box = name.get_window_extent()
+            if axes.bbox.count_contains(box.corners()) == 4 and box.count_overlaps(taken) == 0:
+                break
+        taken.append(box)
+        if distance > _DISTANCES[1]:
+            line = {"arrowstyle": "-", "color": style.GREY, "linewidth": 0.5}
+            axes.annotate("", point, place, textcoords="offset points", arrowprops=line).set_in_layout(False)
