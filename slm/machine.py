@@ -29,6 +29,8 @@ class Machine:
 
     def device(self) -> str:
         """The torch device of this process's encoders; `ValueError` when a GPU is asked for and none is there."""
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise ValueError(f"accelerator {self.accelerator!r}: choose auto, cpu or gpu")
         if self.accelerator == "cpu":
             return "cpu"
         import torch

@@ -4,7 +4,6 @@ In: 16 kHz waveforms and a fairseq2 model card. Out: one layer's hidden states, 
 norm counts padding, so its front end runs on each waveform alone, and the transformer on padded batches under a mask.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slm.machine import Machine
 from slm.spec import EncoderSpec
-from slm.speech.encoder import SAMPLE_RATE
-from slm.speech.hubert import _CONTEXT_SECONDS, _WINDOW_SECONDS, _batches, _device, _Pass, _windows
+from slm.speech.windows import CONTEXT_SECONDS, WINDOW_SECONDS, FrameGrid, encode_in_windows
 from slm.store import checksum
 
 _BATCH_SECONDS = 20.0  # padded, of one batch: bounds memory (a choice; `slm.speech.hubert` measured it for CPUs)
@@ -31,7 +29,7 @@ class Fairseq2:
     weights), or an asset that fairseq2 knows and downloads. `spec.revision` is the SHA-256 of the file of the weights.
 
     Layer 0 is the input of the first transformer layer, l the output of layer l, without the norm that follows the last
-    layer of some models. Long sound is cut and joined as in `slm.speech.hubert`.
+    layer of some models. How long sound is cut and joined, `slm.speech.windows` says.
     """
 
     def __init__(self, spec: EncoderSpec, machine: Machine) -> None:
@@ -42,16 +40,15 @@ class Fairseq2:
             raise ValueError(f"{spec.checkpoint} reads filter banks, a model of waveforms is expected")
         if layer is None or not 0 <= layer <= config.num_encoder_layers:
             raise ValueError(f"{spec.checkpoint}: no hidden state {layer}, choose 0 to {config.num_encoder_layers}")
-        self._device = _device(machine.accelerator)
+        self._device = torch.device(machine.device())
         self._normalise = spec.normalise
-        self._width = config.model_dim
         _, kernels, strides = zip(*config.feature_extractor_layer_descs, strict=True)
-        self._stride = math.prod(strides)
-        self._reach = 1 + sum((kernel - 1) * math.prod(strides[:i]) for i, kernel in enumerate(kernels))
-        self.rate_hz = SAMPLE_RATE / self._stride
+        self._grid = FrameGrid.of(kernels, strides)
+        self._width = config.model_dim
+        self.rate_hz = self._grid.rate_hz
         self.fingerprint = "-".join(
             ["fairseq2", digest[:16], f"l{layer}", "normalised" if spec.normalise else "raw"]
-            + [f"w{_WINDOW_SECONDS:g}c{_CONTEXT_SECONDS:g}", f"v{_VERSION}"]
+            + [f"w{WINDOW_SECONDS:g}c{CONTEXT_SECONDS:g}", f"v{_VERSION}"]
         )
         self._front_end, self._transformer = model.encoder_frontend, model.encoder
         self._transformer.layers = self._transformer.layers[:layer]
@@ -62,23 +59,10 @@ class Fairseq2:
     @torch.inference_mode()
     def encode(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
         """See `slm.speech.encoder.Encoder`; waveforms shorter than the first frame's reach give no frame."""
-        counts = [max(0, (len(waveform) - self._reach) // self._stride + 1) for waveform in waveforms]
-        levels = [_level(waveform) if self._normalise else (0.0, 1.0) for waveform in waveforms]
-        found = [np.empty((count, self._width), np.float32) for count in counts]
-        longest = (int(_WINDOW_SECONDS * SAMPLE_RATE) - self._reach) // self._stride + 1
-        context = int(_CONTEXT_SECONDS * self.rate_hz)
-        passes = [_Pass(i, *window) for i, count in enumerate(counts) for window in _windows(count, longest, context)]
-        for batch in _batches(passes, int(_BATCH_SECONDS * self.rate_hz)):
-            rows = []
-            for i, first, frames, _, _ in batch:
-                start, stop = first * self._stride, (first + frames - 1) * self._stride + self._reach
-                # what is left after the last frame of a single pass counts in the group norm, as in fairseq2 itself
-                samples = waveforms[i][start:stop] if frames < counts[i] else waveforms[i]
-                rows.append(self._features((samples.astype(np.float32) - levels[i][0]) * levels[i][1]))
-            states = self._contextual(rows).cpu().numpy()
-            for row, (i, first, _, begin, end) in zip(states, batch, strict=True):
-                found[i][begin:end] = row[begin - first : end - first]
-        return found
+        floor = _VARIANCE_FLOOR if self._normalise else None
+        return encode_in_windows(
+            waveforms, self._grid, self._width, _BATCH_SECONDS, floor, self._features, self._contextual
+        )
 
     def _features(self, samples: np.ndarray) -> torch.Tensor:
         """Input of the transformer for one waveform, (T, D)."""
@@ -94,14 +78,6 @@ class Fairseq2:
 
         padded = pad_sequence(rows, batch_first=True)  # (B, T, D)
         return self._transformer(padded, BatchLayout.of(padded, [len(row) for row in rows]))
-
-
-def _level(waveform: np.ndarray) -> tuple[float, float]:
-    """Mean, and factor to unit variance."""
-    if not len(waveform):
-        return 0.0, 1.0
-    variance = waveform.var(dtype=np.float64) + _VARIANCE_FLOOR
-    return float(waveform.mean(dtype=np.float64)), float(1 / np.sqrt(variance))
 
 
 def _load(spec: EncoderSpec, machine: Machine) -> tuple[torch.nn.Module, Any, str]:

@@ -5,9 +5,7 @@ over time without a mask runs on each waveform alone, the transformer runs on pa
 """
 
 import json
-import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slm.machine import Machine
 from slm.spec import EncoderSpec
-from slm.speech.encoder import SAMPLE_RATE, how_to_download, hub_revision
+from slm.speech.encoder import how_to_download, hub_revision
+from slm.speech.windows import FrameGrid, encode_in_windows
 from slm.store import checksum
 
 _FAMILIES = ("hubert", "wav2vec2", "wavlm")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # transformers takes the first that is there
-_WINDOW_SECONDS = 30.0  # of one pass (a choice: that of slm_scaling's chunks)
-_CONTEXT_SECONDS = 5.0  # on each side of a kept frame; the positional convolution sees 2.6 s at 25 Hz (a choice)
+_VARIANCE_FLOOR = 1e-7  # that transformers' Wav2Vec2FeatureExtractor adds to the variance
 _BATCH_SECONDS = 240.0  # padded, of one batch on a GPU: bounds memory (a choice; not measured)
 _BATCH_SECONDS_CPU = 20.0  # on 2 cores 120 s were a fifth slower, and 10 to 30 s equally fast
 _VERSION = 1  # of this file: part of the fingerprint
@@ -37,11 +35,8 @@ class Hubert:
     the convolutions, which read 16 bits, do not.
 
     Group norm in the first convolution and the positional convolution would see padding, so both run on one waveform
-    at a time: that is exact, wastes nothing on padding and bounds the largest activations. Up to 30 s are one pass.
-    Longer sound is cut into windows of the frames of 30 s on the frame grid, the last one ending with the last frame;
-    a frame is taken from the first window in which it has 5 s of context after it, so it has 5 s on both sides except
-    at the ends of the sound. There are as many frames as in one pass. (slm_scaling joins independent 30 s chunks and
-    drops a rest below 720 samples, textlesslib 100 s chunks: neither has context across its cuts.)
+    at a time: that is exact, wastes nothing on padding and bounds the largest activations. How long
+    sound is cut and joined, `slm.speech.windows` says.
     """
 
     def __init__(self, spec: EncoderSpec, machine: Machine) -> None:
@@ -55,13 +50,11 @@ class Hubert:
         config, layer = model.config, spec.layer
         if layer is None or not 0 <= layer <= config.num_hidden_layers:
             raise ValueError(f"{spec.checkpoint}: no hidden state {layer}, choose 0 to {config.num_hidden_layers}")
-        self._device = _device(machine.accelerator)
+        self._device = torch.device(machine.device())
         self._normalise = spec.normalise
-        self._stride = math.prod(config.conv_stride)
+        self._grid = FrameGrid.of(config.conv_kernel, config.conv_stride)
         self._width = config.hidden_size
-        strides_below = [math.prod(config.conv_stride[:i]) for i in range(len(config.conv_stride))]
-        self._reach = 1 + sum((k - 1) * s for k, s in zip(config.conv_kernel, strides_below, strict=True))
-        self.rate_hz = SAMPLE_RATE / self._stride
+        self.rate_hz = self._grid.rate_hz
         self.fingerprint = "-".join(
             [family, digest[:16], f"l{layer}", "normalised" if spec.normalise else "raw", "w30c5", f"v{_VERSION}"]
         )
@@ -79,25 +72,9 @@ class Hubert:
     @torch.inference_mode()
     def encode(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
         """See `slm.speech.encoder.Encoder`; waveforms shorter than the first frame's reach give no frame."""
-        counts = [max(0, (len(waveform) - self._reach) // self._stride + 1) for waveform in waveforms]
-        levels = [_level(waveform) if self._normalise else (0.0, 1.0) for waveform in waveforms]
-        found = [np.empty((count, self._width), np.float32) for count in counts]
-        longest = (int(_WINDOW_SECONDS * SAMPLE_RATE) - self._reach) // self._stride + 1
-        context = int(_CONTEXT_SECONDS * self.rate_hz)
-        passes = [_Pass(i, *window) for i, count in enumerate(counts) for window in _windows(count, longest, context)]
         limit = _BATCH_SECONDS_CPU if self._device.type == "cpu" else _BATCH_SECONDS
-        for batch in _batches(passes, int(limit * self.rate_hz)):
-            rows = []
-            for i, first, frames, _, _ in batch:
-                start = first * self._stride
-                stop = start + (frames - 1) * self._stride + self._reach
-                # a single pass takes the samples after its last frame too: group norm averages over them
-                samples = waveforms[i][start:stop] if frames < counts[i] else waveforms[i]
-                rows.append(self._features((samples.astype(np.float32) - levels[i][0]) * levels[i][1]))
-            states = self._contextual(rows).float().cpu().numpy()
-            for row, (i, first, _, begin, end) in zip(states, batch, strict=True):
-                found[i][begin:end] = row[begin - first : end - first]
-        return found
+        floor = _VARIANCE_FLOOR if self._normalise else None
+        return encode_in_windows(waveforms, self._grid, self._width, limit, floor, self._features, self._contextual)
 
     def _features(self, samples: np.ndarray) -> torch.Tensor:
         """Input of the transformer for one waveform: projected convolutional features plus positions, (T, D)."""
@@ -121,56 +98,6 @@ class _Added(torch.nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features.new_zeros(1)
-
-
-class _Pass(NamedTuple):
-    """One window of a waveform, in frames: what is computed and which part of it is kept."""
-
-    waveform: int
-    first: int
-    frames: int
-    begin: int
-    end: int
-
-
-def _windows(count: int, longest: int, context: int) -> list[tuple[int, int, int, int]]:
-    """(first, frames, begin, end) of the windows of `count` frames; the parts [begin, end) join without gap."""
-    if count <= longest:
-        return [(0, count, 0, count)] if count else []
-    firsts = [*range(0, count - longest, longest - 2 * context), count - longest]
-    ends = [first + longest - context for first in firsts[:-1]] + [count]
-    return [(first, longest, begin, end) for first, begin, end in zip(firsts, [0, *ends], ends, strict=False)]
-
-
-def _batches(passes: list[_Pass], limit: int) -> list[list[_Pass]]:
-    """Passes by length, in batches of at most `limit` padded frames, or of one pass."""
-    batches: list[list[_Pass]] = []
-    for item in sorted(passes, key=lambda item: item.frames):
-        if batches and (len(batches[-1]) + 1) * item.frames <= limit:
-            batches[-1].append(item)
-        else:
-            batches.append([item])
-    return batches
-
-
-def _level(waveform: np.ndarray) -> tuple[float, float]:
-    """Mean, and factor to unit variance with the 1e-7 that transformers' Wav2Vec2FeatureExtractor adds to it."""
-    if not len(waveform):
-        return 0.0, 1.0
-    return float(waveform.mean(dtype=np.float64)), float(1 / np.sqrt(waveform.var(dtype=np.float64) + 1e-7))
-
-
-def _device(accelerator: str) -> torch.device:
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise ValueError(f"accelerator {accelerator!r}: choose auto, cpu or gpu")
-    if accelerator != "cpu":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        if accelerator == "gpu":
-            raise ValueError("accelerator gpu: torch finds neither CUDA nor MPS here; choose cpu or auto")
-    return torch.device("cpu")
 
 
 def _folder(spec: EncoderSpec, machine: Machine) -> Path:
