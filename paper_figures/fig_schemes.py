@@ -1,7 +1,7 @@
 """Claim: a tokenization scheme is what it keeps of speech for what it costs.
 
 In: `schemes.csv` of the scale, as `python -m data compare` writes it. Out: a row of panels per corpus, phones, ABX and
-speaker against bits per second, a point per scheme.
+speaker against bits per second, a numbered point per scheme.
 """
 
 from itertools import product
@@ -9,6 +9,7 @@ from itertools import product
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import Bbox
 
@@ -33,8 +34,8 @@ _MEANINGS = {
 }
 COST = "bits_per_second_unigram"
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-_DISTANCES = (5, 9, 14, 20, 27, 35, 44)  # points between a marker and its name; beyond the second, a line joins them
-_HALF_MARKER = 3.5  # points
+_DISTANCES = (4, 8, 14, 20, 27, 35, 44)  # points between a marker and its number; beyond the second, a line joins them
+_HALF_MARKER = 2.8  # points
 
 
 def numbers(results: Results) -> pd.DataFrame:
@@ -50,19 +51,33 @@ def numbers(results: Results) -> pd.DataFrame:
 
 
 def draw(results: Results) -> Figure:
-    """A row per corpus, a panel per measure, every point named."""
+    """A row per corpus, a panel per measure; numbers at the points are those of the schemes in the legend."""
     rows = numbers(results)
     measures = [column for column in PANELS if column in rows]
     corpora = list(dict.fromkeys(rows["corpus"]))
-    figure, panels = style.new(len(corpora), len(measures), 2.7)
+    order = {scheme: number for number, scheme in enumerate(dict.fromkeys(rows["scheme"]), start=1)}
+    figure, panels = style.new(len(corpora), len(measures), 2.2)
+    kinds = dict(zip(rows["scheme"], rows["kind"], strict=True))
+    figure.legend(handles=[_entry(scheme, number, kinds[scheme]) for scheme, number in order.items()],
+                  loc="outside lower center", ncols=3)  # fmt: skip
     places = list(zip(panels, product(corpora, measures), strict=True))
     for axes, (corpus, measure) in places:
-        _panel(axes, rows[rows["corpus"] == corpus], measure)
-        axes.set_title(PANELS[measure][0] + (f", {corpus}" if len(corpora) > 1 else ""))
-    figure.draw_without_rendering()  # places the axes, which the names need
+        found = rows[(rows["corpus"] == corpus) & rows[measure].notna()]
+        if found.empty:
+            axes.axis("off")
+            continue
+        _panel(axes, found, measure)
+        axes.set_title(PANELS[measure][0] if corpus == corpora[0] else "")
+        axes.set_ylabel(PANELS[measure][1] if measure != measures[0] else f"{corpus}\n{PANELS[measure][1]}")
+    figure.draw_without_rendering()  # places the axes, which the numbers need
     for axes, (corpus, measure) in places:
-        _name(axes, rows[(rows["corpus"] == corpus) & rows[measure].notna()], measure)
+        _number(axes, rows[(rows["corpus"] == corpus) & rows[measure].notna()], measure, order)
     return figure
+
+
+def _entry(scheme: str, number: int, kind: str) -> Line2D:
+    look = {"marker": style.marker(kind), "color": style.colour(kind), "linestyle": "", "markersize": 4}
+    return Line2D([], [], label=f"{number}  {style.label(scheme)}", **look)
 
 
 def caption(results: Results) -> str:
@@ -87,7 +102,7 @@ def _told(rows: pd.DataFrame, measure: str) -> str:
 
 def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
     for kind, points in rows.groupby("kind", sort=False):
-        axes.plot(points[COST], points[measure], style.marker(kind), color=style.colour(kind), markersize=5)
+        axes.plot(points[COST], points[measure], style.marker(kind), color=style.colour(kind), markersize=4)
     chance = rows["speaker_chance"].max() if measure == "speaker_accuracy" else 0.5
     if measure != "phone_information" and pd.notna(chance):
         axes.axhline(chance, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
@@ -96,17 +111,16 @@ def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
     axes.set_ylim(max(low, -0.05), min(high, 1.08))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("bits per second, single tokens")
-    axes.set_ylabel(PANELS[measure][1])
 
 
-def _name(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
-    """Write each scheme's name beside its point, at the nearest place that is free."""
+def _number(axes: Axes, rows: pd.DataFrame, measure: str, order: dict[str, int]) -> None:
+    """Write each scheme's number beside its point, at the nearest place that is free."""
     points = list(zip(rows[COST], rows[measure], strict=True))
     half = _HALF_MARKER * axes.figure.dpi / 72
     taken = [Bbox([[x - half, y - half], [x + half, y + half]]) for x, y in axes.transData.transform(points)]
     for scheme, kind, point in zip(rows["scheme"], rows["kind"], points, strict=True):
         look = {"textcoords": "offset points", "fontsize": 6.5, "color": style.colour(kind)}
-        name = axes.annotate(style.label(scheme), point, (0, 0), **look)
+        name = axes.annotate(str(order[scheme]), point, (0, 0), **look)
         name.set_in_layout(False)
         for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
             place = (right * distance, up * distance)

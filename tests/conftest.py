@@ -1,5 +1,6 @@
 """Small real things that several tests need: a store on disk, and a run over it."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,14 @@ from slm.spec import CorpusSpec, ModelConfig, RunSpec, Source, StoreSpec, Tokeni
 from slm.store import Document, TokenStore, write_store
 
 VOCABULARY = 17
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of fairseq2 run where it is installed: in the environment of `make test-fairseq2`."""
+    if importlib.util.find_spec("fairseq2") is None:
+        for item in items:
+            if item.get_closest_marker("fairseq2"):
+                item.add_marker(pytest.mark.skip(reason="fairseq2 is not installed here: make test-fairseq2"))
 
 
 def store_spec(split: str = "train", documents: int | None = 40) -> StoreSpec:

@@ -22,7 +22,7 @@ _FAMILIES = ("hubert", "wav2vec2", "wavlm")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # transformers takes the first that is there
 _VARIANCE_FLOOR = 1e-7  # that transformers' Wav2Vec2FeatureExtractor adds to the variance
 _BATCH_SECONDS = 240.0  # padded, of one batch on a GPU: bounds memory (a choice; not measured)
-_BATCH_SECONDS_CPU = 20.0  # on 2 cores 120 s were a fifth slower, and 10 to 30 s equally fast
+_BATCH_SECONDS_CPU = 6.0  # on 2 cores 1.4 s long sounds gain a fifth over one at a time, 12 s ones lose 1 % at 20 s
 _VERSION = 1  # of this file: part of the fingerprint
 
 

@@ -42,13 +42,16 @@ def names(axes):
     return [text for text in axes.texts if isinstance(text, Annotation) and text.get_text()]
 
 
-def test_every_point_is_named_and_no_name_hides_another(table):
+def test_every_point_is_numbered_and_no_number_hides_another(table):
     results = results_with(table)
     figure = fig_schemes.draw(results)
     assert len(figure.axes) == 6
+    (legend,) = figure.legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert told == [f"{i}  {style.label(name)}" for i, name in enumerate(table["scheme"].unique(), start=1)]
     figure.draw_without_rendering()
     for axes in figure.axes:
-        assert sorted(name.get_text() for name in names(axes)) == sorted(map(style.label, table["scheme"].unique()))
+        assert sorted(name.get_text() for name in names(axes)) == [str(number) for number in range(1, 8)]
         boxes = [name.get_window_extent() for name in names(axes)]
         assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
 

@@ -118,8 +118,11 @@ def test_a_frame_needs_its_reach(checkpoints, samples):
     assert len(found) == max(0, (samples - REACH) // STRIDE + 1)
 
 
-@pytest.mark.parametrize("samples", [480000, 480321, 480000 + 320 * 700 + 11, 16000 * 95, 16000 * 53 + 77])
-@pytest.mark.parametrize("name", ["hubert-layer-True", "wav2vec2-layer-False"])
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [("wav2vec2-layer-False", 480321)]
+    + [("hubert-layer-True", samples) for samples in (480000, 480321, 480000 + 320 * 700 + 11, 16000 * 53 + 77)],
+)
 def test_long_sound_is_stitched_frame_for_frame(checkpoints, name, samples):
     """With few layers of small weights attention is nearly uniform, so one pass and windows differ little anywhere;
     a frame that were doubled, missing or shifted would differ as much as any two neighbours."""
