@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data import stores as tables
-from data.units import frames_of
+from data.units import MOST_SKIPPED, digest, frames_of
 from data.utterance import Utterance
 from data.workshop import Workshop
 from slm.atomic import exclusive, write_bytes, write_json
@@ -24,6 +24,7 @@ from slm.speech.kmeans import fit_centres
 MOST_FRAME_BYTES = 2 << 30
 """Frames that k-means is learnt on, at most; of more speech a seeded sample is taken (a choice)."""
 _SHARD_DOCUMENTS = 20
+_FRAMES = ".frames"
 
 
 def centres_of(shop: Workshop, units: UnitSpec) -> Path | None:
@@ -33,14 +34,20 @@ def centres_of(shop: Workshop, units: UnitSpec) -> Path | None:
     """
     if units.encoder.kind in ("given", "textless"):
         return None
-    folder = shop.root / "encoders" / f"{units.encoder.kind}-k{units.clusters}-{fingerprint(units)}"
+    folder = centres_folder(shop, units)
     path = folder / "centres.safetensors"
     with exclusive(folder.with_name(f"{folder.name}.lock")):
-        if not path.exists():
+        if not (folder / "recipe.json").exists():  # written last
             made = encoder(units.encoder, shop.machine).fingerprint
             told = _published(shop, units, path, made) if units.published else _learnt(shop, units, path, made)
             write_json(folder / "recipe.json", to_json(units) | told)
+            shutil.rmtree(folder / _FRAMES, ignore_errors=True)
     return path
+
+
+def centres_folder(shop: Workshop, units: UnitSpec) -> Path:
+    """Where the centres of a recipe lie."""
+    return shop.root / "encoders" / f"{units.encoder.kind}-k{units.clusters}-{fingerprint(units)}"
 
 
 def _published(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
@@ -53,32 +60,37 @@ def _published(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
 
 
 def _learnt(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
-    shards = path.parent / ".frames"
+    shards = path.parent / _FRAMES
     utterances = list(tables.documents(units.learnt_on, shop.corpora))
     parts = [tuple(utterances[i : i + _SHARD_DOCUMENTS]) for i in range(0, len(utterances), _SHARD_DOCUMENTS)]
-    files = [shards / f"{number:06d}.npy" for number in range(len(parts))]
+    names = (f"{number:06d}-{digest(part, shop.corpora)}.npy" for number, part in enumerate(parts))
+    files = [shards / name for name in names]
     missing = [job for job in zip(parts, files, strict=True) if not job[1].exists()]
     jobs = [(part, units.encoder, shop.machine, file) for part, file in missing]
-    for _ in shop.spread(
-        _write_frames, jobs, len(jobs), f"frames for {units.clusters} centres of {units.encoder.kind}"
-    ):
-        pass
+    title = f"frames for {units.clusters} centres of {units.encoder.kind}"
+    bad = [reason for reasons in shop.spread(_write_frames, jobs, len(jobs), title) for reason in reasons]
+    if len(bad) > MOST_SKIPPED * len(utterances):
+        shutil.rmtree(shards)  # so that a mended corpus is read anew
+        raise ValueError(
+            f"{len(bad)} of the {len(utterances)} documents of {units.learnt_on.name} that centres are learnt on are "
+            f"unusable, the first because: {bad[0]}"
+        )
     frames = sample(files, MOST_FRAME_BYTES, units.seed)
-    if not len(frames):
-        raise ValueError(f"none of the {len(utterances)} documents of {units.learnt_on.name} can be read as speech")
     task = shop.progress.add_task(f"k-means, {units.clusters} centres of {len(frames):,} frames", total=None)
     fit = fit_centres(frames, units.clusters, units.seed, shop.machine.device())
     shop.progress.update(task, total=1, completed=1)
     save_centres(path, Centres(array=fit.centres, encoder=made))
-    shutil.rmtree(shards)
     found = {"frames": len(frames), "inertia": fit.inertia, "iterations": fit.iterations}
     return {"encoder_fingerprint": made} | found
 
 
-def _write_frames(utterances: tuple[Utterance, ...], spec: EncoderSpec, machine: Machine, path: Path) -> None:
+def _write_frames(utterances: tuple[Utterance, ...], spec: EncoderSpec, machine: Machine, path: Path) -> list[str]:
+    """Write a shard of frames; what is wrong with the utterances that gave none."""
+    frames, reasons = frames_of(utterances, spec, machine)
     content = io.BytesIO()
-    np.save(content, frames_of(utterances, spec, machine), allow_pickle=False)
+    np.save(content, frames, allow_pickle=False)
     write_bytes(path, content.getvalue())
+    return reasons
 
 
 def sample(files: list[Path], most_bytes: int, seed: int) -> np.ndarray:

@@ -76,7 +76,11 @@ def prepared(root: Path, scale: str, names: list[str]) -> tuple[dict[str, TokenS
 
 
 def _is_held_out_speech(spec: StoreSpec) -> bool:
-    return spec.corpus.split != "train" and spec.corpus.name not in BENCHMARKS and spec.tokenizer.kind != "text"
+    return (
+        "train" not in spec.corpus.split.split("-")
+        and spec.corpus.name not in BENCHMARKS
+        and spec.tokenizer.kind != "text"
+    )
 
 
 def write(rows: pd.DataFrame, root: Path, scale: str) -> Path:

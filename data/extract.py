@@ -12,17 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from data import stores as tables
-from data.centres import centres_of
+from data.centres import centres_folder, centres_of
 from data.items import ending_start, item_rows
-from data.units import Part, Target, cut, digest, encode_part, read_part, share
+from data.units import MOST_SKIPPED, Part, Target, cut, digest, encode_part, read_part, share
 from data.workshop import Workshop
 from slm.atomic import read_json, read_jsonl
 from slm.machine import commit
 from slm.spec import CorpusSpec, StoreSpec, fingerprint
 from slm.store import Document, TokenStore, checksum, write_store
-
-MOST_SKIPPED = 0.05
-"""Largest share of a corpus' documents that may be unusable before its store is refused (a choice)."""
 
 
 def extract(shop: Workshop, names: list[str], shard: int = 0, shards: int = 1) -> None:
@@ -32,24 +29,32 @@ def extract(shop: Workshop, names: list[str], shard: int = 0, shards: int = 1) -
         if not (shop.folder(name) / "manifest.json").exists():
             by_corpus.setdefault(shop.table[name].corpus, []).append(name)
     for corpus, together in by_corpus.items():
-        parts = share(parts_of(shop, together), shard, shards)
-        jobs = [(part,) for part in parts if not all(target.is_done for target in part.targets)]
         title = f"{corpus.name} {corpus.split}: speech to units" + (f", job {shard} of {shards}" if shards > 1 else "")
-        if jobs:
-            for _ in shop.spread(encode_part, jobs, len(jobs), title):
-                pass
+        _encode(shop, share(parts_of(shop, together), shard, shards), title)
+
+
+def _encode(shop: Workshop, parts: list[Part], title: str) -> None:
+    jobs = [(part,) for part in parts if not all(target.is_done for target in part.targets)]
+    if jobs:
+        for _ in shop.spread(encode_part, jobs, len(jobs), title):
+            pass
 
 
 def parts_of(shop: Workshop, names: list[str]) -> list[Part]:
     """The parts of stores over one corpus, in order; a folder is named by what is in it: a changed corpus is new."""
     specs = {name: shop.table[name] for name in names}
     centres = {name: centres_of(shop, spec.units) for name, spec in specs.items()}
+    marks = {name: checksum(path)[:12] if path else "given" for name, path in centres.items()}
     (corpus,) = {spec.corpus for spec in specs.values()}
     parts = []
     for number, utterances in enumerate(cut(list(tables.documents(corpus, shop.corpora)))):
-        folder = f"{number:06d}-{digest(utterances)}"
+        content = f"{number:06d}-{digest(utterances, shop.corpora)}"
         targets = tuple(
-            Target(units=spec.units, centres=centres[name], folder=_parts_folder(shop, name, spec) / folder)
+            Target(
+                units=spec.units,
+                centres=centres[name],
+                folder=_parts_folder(shop, name, spec) / f"{content}-{marks[name]}",
+            )
             for name, spec in specs.items()
         )
         parts.append(Part(utterances=utterances, targets=targets, machine=shop.machine))
@@ -58,8 +63,8 @@ def parts_of(shop: Workshop, names: list[str]) -> list[Part]:
 
 def units_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
     """Encode what is missing, check every part, and merge them into the store."""
-    extract(shop, [name])
     parts = parts_of(shop, [name])
+    _encode(shop, parts, f"{spec.corpus.name} {spec.corpus.split}: speech to units")
     folders = [part.targets[0].folder for part in parts]
     _check_skips(name, folders)
     side = {table: _rows(folders, table) for table in ("documents", "alignment", "skips")}
@@ -70,8 +75,19 @@ def units_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
         before = partial(_units_before, words, spec.units.encoder.rate_hz)
         documents, side["items"] = iter(found), item_rows(spec.corpus, shop.corpora, found, before)
     store = write_store(shop.folder(name), spec, documents, side, _provenance(parts))
-    shutil.rmtree(_parts_folder(shop, name, spec))
+    shutil.rmtree(_parts_folder(shop, name, spec), ignore_errors=True)  # a late job may still write there
     return store
+
+
+def check_centres(shop: Workshop, store: TokenStore) -> None:
+    """`ValueError` if a store's units were made with other centres than those that are there now."""
+    told, units = store.manifest["provenance"].get("centres_sha256"), store.spec.units
+    path = centres_folder(shop, units) / "centres.safetensors" if told else None
+    if path and path.exists() and checksum(path) != told:
+        raise ValueError(
+            f"{store.folder} was made with other centres than {path} holds now: delete the store, and every other "
+            f"store of these units, and prepare again"
+        )
 
 
 def _parts_folder(shop: Workshop, name: str, spec: StoreSpec) -> Path:

@@ -36,4 +36,7 @@ def item_rows(
 
 def ending_start(words: list[tuple[float, int, int]], characters: int) -> float:
     """Start in seconds of the first word at or after a character."""
-    return min(start for start, first, _ in words if first >= characters)
+    starts = [start for start, first, _ in words if first >= characters]
+    if not starts:
+        raise ValueError(f"no word from character {characters} on has a time of its own: {words}")
+    return min(starts)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data import stores as tables
-from data.extract import extract, units_store
+from data.extract import check_centres, extract, units_store
 from data.items import ending_start, item_rows
 from data.phones import Phones, learn_inventory
 from data.unigram import TextPieces, UnitPieces, learn_text_pieces, learn_unit_pieces
@@ -49,6 +49,7 @@ def prepare(shop: Workshop, name: str) -> TokenStore:
             return _BUILDERS[spec.tokenizer.kind](shop, name, spec)
     store = TokenStore(folder)
     store.check_spec(spec)
+    check_centres(shop, store)
     return store
 
 

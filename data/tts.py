@@ -165,6 +165,6 @@ def _in_child(work) -> tuple[dict, bytes]:
         message = pipe.read()
     _, status = os.waitpid(child, 0)
     if status != 0 or len(message) < 8:
-        raise ValueError(f"the synthesiser's process ended with status {status}")
+        raise ChildProcessError(f"the synthesiser's process ended with status {status}: is there enough memory?")
     (size,) = struct.unpack("<q", message[:8])
     return json.loads(message[8 : 8 + size]), message[8 + size :]

@@ -25,12 +25,14 @@ from slm.spec import EncoderSpec, UnitSpec, fingerprint
 from slm.speech.centres import read_centres
 from slm.speech.encoder import SAMPLE_RATE, Encoder, encoder
 from slm.speech.kmeans import collapse, nearest
-from slm.store import checksum
+from slm.store import LONGEST_TOKEN, checksum
 
 PART_DOCUMENTS, PART_SECONDS = 100, 1800.0
 """A part is full at so many documents or seconds, whichever comes first: what a kill can cost (a choice)."""
 BATCH_SECONDS = 240.0
 """Speech that is handed to an encoder at once: bounds memory (a choice)."""
+MOST_SKIPPED = 0.05
+"""Largest share of a corpus' documents that may be unusable before its store is refused (a choice)."""
 _CHARACTERS_PER_SECOND, _BYTES_PER_SECOND = 14.0, 16000.0  # of text, of FLAC: rough, they only balance the work
 
 Units = tuple[np.ndarray, np.ndarray]
@@ -86,9 +88,9 @@ def cut(utterances: list[Utterance]) -> Iterator[tuple[Utterance, ...]]:
         yield tuple(held)
 
 
-def digest(utterances: tuple[Utterance, ...]) -> str:
-    """Fingerprint of what is in a part; a recording counts by its path, size and time of change."""
-    return fingerprint([_identity(utterance) for utterance in utterances])
+def digest(utterances: tuple[Utterance, ...], corpora: Path | None) -> str:
+    """Fingerprint of what is in a part; a recording counts by its path below `corpora`, size and time of change."""
+    return fingerprint([_identity(utterance, corpora) for utterance in utterances])
 
 
 def share(parts: list[Part], shard: int, shards: int) -> list[Part]:
@@ -139,14 +141,17 @@ def read_part(folder: Path) -> Iterator[tuple[dict, np.ndarray, np.ndarray]]:
         start = end
 
 
-def frames_of(utterances: tuple[Utterance, ...], spec: EncoderSpec, machine: Machine) -> np.ndarray:
-    """All frames of some utterances under an encoder, for k-means; unreadable ones are left out."""
+def frames_of(utterances: tuple[Utterance, ...], spec: EncoderSpec, machine: Machine) -> tuple[np.ndarray, list[str]]:
+    """All frames of some utterances under an encoder, for k-means, and what is wrong with those that have none."""
+    frames_to_units = _encoder(spec, machine)  # before the limit, which holds for libraries that are loaded by then
     found: list[np.ndarray] = []
+    reasons: list[str] = []
     with threadpool_limits(1):
         for batch in _batches(utterances, [spec.kind]):
-            speeches = [found for _, found in batch if isinstance(found, Speech)]
-            found += _encoder(spec, machine).encode([speech.waveform for speech in speeches])
-    return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+            reasons += [str(speech) for _, speech in batch if isinstance(speech, ValueError)]
+            speeches = [speech for _, speech in batch if isinstance(speech, Speech)]
+            found += frames_to_units.encode([speech.waveform for speech in speeches])
+    return (np.concatenate(found) if found else np.zeros((0, 1), np.float32)), reasons
 
 
 _Batch = list[tuple[Utterance, Speech | ValueError]]
@@ -158,6 +163,8 @@ def _batches(utterances: tuple[Utterance, ...], kinds: list[str]) -> Iterator[_B
     Labels need no waveform.
     """
     silent = set(kinds) <= {"given"}
+    if not silent and any(utterance.audio is None for utterance in utterances):
+        _synthesiser()  # none here is this machine's fault, not the documents'
     batch: _Batch = []
     seconds = 0.0
     for utterance in utterances:
@@ -192,10 +199,14 @@ class _Writer:
         self._tables: dict[str, list[dict]] = {"documents": [], "alignment": [], "skips": []}
 
     def add(self, batch: _Batch) -> None:
+        if self.target.units.encoder.kind == "given":  # whatever the sound is like, and whether it was read
+            batch = [(utterance, _silence(utterance)) for utterance, _ in batch]
         good = [(utterance, speech) for utterance, speech in batch if isinstance(speech, Speech)]
         found = dict(zip([utterance.id for utterance, _ in good], self._quantise(good), strict=True))
         for utterance, speech in batch:
             result = found.get(utterance.id, speech)
+            if not isinstance(result, ValueError) and result[1].max(initial=0) > LONGEST_TOKEN:
+                result = ValueError(f"{utterance.id}: one unit lasts {result[1].max()} frames: cut the silence out")
             if isinstance(result, ValueError):
                 self._tables["skips"].append({"id": utterance.id, "reason": str(result)})
             else:
@@ -273,15 +284,15 @@ def _too_short(utterance: Utterance, speech: Speech) -> ValueError:
     return ValueError(f"{utterance.id}: {speech.seconds:.3f} s of sound are shorter than one frame")
 
 
-def _identity(utterance: Utterance) -> list:
+def _identity(utterance: Utterance, corpora: Path | None) -> list:
+    told = [utterance.id, utterance.text, utterance.speaker, utterance.labels, utterance.words, utterance.phones]
     audio = utterance.audio
-    stamp = [str(audio)] if audio is None or not audio.exists() else [str(audio), *_stamp(audio)]
-    place = [utterance.start, utterance.seconds, utterance.member]
-    return [utterance.id, utterance.text, utterance.speaker, stamp, place, utterance.labels]
-
-
-def _stamp(path: Path) -> list[int]:
-    return [path.stat().st_size, path.stat().st_mtime_ns]
+    if audio is None:
+        return told
+    name = audio.relative_to(corpora) if corpora and audio.is_relative_to(corpora) else audio
+    state = audio.stat() if audio.exists() else None
+    place = [str(name), utterance.start, utterance.seconds, utterance.member]
+    return [*told, *place, *([state.st_size, state.st_mtime_ns] if state else [])]
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ In: the options of the command. Out: one frozen value, passed along.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,5 +47,9 @@ class Workshop:
             while waiting:
                 yield waiting.popleft().result()
                 self.progress.advance(task)
+        except BrokenProcessPool:
+            raise ValueError(
+                f"{title}: a worker process died, for want of memory as a rule: take fewer --workers"
+            ) from None
         finally:
             stop(pool)

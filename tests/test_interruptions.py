@@ -92,9 +92,9 @@ def test_ctrl_c_ends_prepare_in_one_line_and_its_workers_with_it(tmp_path):
         preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("encoders/*/centres.npy")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("encoders/*/centres.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(tmp_path.glob("encoders/*/centres.npy"))
+    assert list(tmp_path.glob("encoders/*/centres.safetensors"))
     os.killpg(child.pid, signal.SIGINT)
     _, errors = child.communicate(timeout=30)
     assert child.returncode == 130 and "Traceback" not in errors

@@ -32,15 +32,21 @@ class Encoder(Protocol):
 
 
 def _mfcc(spec: EncoderSpec, machine: Machine) -> Encoder:
-    from slm.speech.mfcc import Mfcc
+    from slm.speech.mfcc import VERSION, Mfcc
 
-    return Mfcc(spec.rate_hz)
+    return _own(spec, VERSION, Mfcc)
 
 
 def _logmel(spec: EncoderSpec, machine: Machine) -> Encoder:
-    from slm.speech.logmel import LogMel
+    from slm.speech.logmel import VERSION, LogMel
 
-    return LogMel(spec.rate_hz)
+    return _own(spec, VERSION, LogMel)
+
+
+def _own(spec: EncoderSpec, version: str, kind: Callable[[float], Encoder]) -> Encoder:
+    if spec.revision != version:
+        raise ValueError(f"the recipe wants revision {spec.revision} of {spec.kind} frames, this code makes {version}")
+    return kind(spec.rate_hz)
 
 
 def _hubert(spec: EncoderSpec, machine: Machine) -> Encoder:

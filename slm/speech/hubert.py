@@ -55,8 +55,10 @@ class Hubert:
         self._grid = FrameGrid.of(config.conv_kernel, config.conv_stride)
         self._width = config.hidden_size
         self.rate_hz = self._grid.rate_hz
+        precision = "bf16" if self._device.type == "cuda" else "f32"
         self.fingerprint = "-".join(
-            [family, digest[:16], f"l{layer}", "normalised" if spec.normalise else "raw", "w30c5", f"v{_VERSION}"]
+            [family, digest[:16], checksum(folder / "config.json")[:8], f"l{layer}"]
+            + ["normalised" if spec.normalise else "raw", precision, "w30c5", f"v{_VERSION}"]
         )
         self._convolutions, self._projection = model.feature_extractor, model.feature_projection
         self._positions, self._transformer = model.encoder.pos_conv_embed, model.encoder

@@ -4,6 +4,7 @@ In: frames of one encoder. Out: centres, the same ones for the same frames and s
 the number of OpenMP threads is part of the recipe.
 """
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,12 @@ def _fit_here(frames: np.ndarray, start: np.ndarray, device: str) -> Clustering:
     from sklearn.cluster import KMeans
 
     model = KMeans(len(start), init=start, n_init=1, max_iter=_ITERATIONS, tol=_TOLERANCE, algorithm="lloyd")
-    model.fit(frames)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(_THREADS)  # else scikit-learn takes fewer threads where there are fewer cores
+    try:
+        model.fit(frames)
+    finally:
+        os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
     centres = model.cluster_centers_.astype(np.float32)
     return Clustering(centres=centres, inertia=float(model.inertia_) / len(frames), iterations=model.n_iter_)
 

@@ -9,6 +9,7 @@ from scipy.fft import rfft
 
 _HOP = 160  # 10 ms, as Whisper (Radford et al. 2022, section 2.2)
 _WINDOW = 400  # 25 ms, centred on the hop
+VERSION = "1"  # of the features; `EncoderSpec.revision` names it
 _MELS = 80
 _FLOOR = 1e-10  # where Whisper clamps; about the quantisation noise of 16 bits in one filter
 
@@ -25,7 +26,7 @@ class LogMel:
         if rate_hz <= 0 or 100 % rate_hz:
             raise ValueError(f"log-mel frames at {rate_hz} Hz: choose a rate that divides 100, such as 25 or 50")
         self.rate_hz = float(rate_hz)
-        self.fingerprint = f"logmel-{rate_hz:g}hz-v1"
+        self.fingerprint = f"logmel-{rate_hz:g}hz-v{VERSION}"
         self._averaged = round(100 / rate_hz)
         self._filters = _mel_filters()
         self._taper = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)  # periodic

@@ -18,12 +18,13 @@ from data.centres import centres_of, sample
 from data.prepare import prepare, prepare_all, prepare_shard
 from data.stores import stores
 from data.tts import Synthesiser
-from data.units import Part, share
+from data.units import Part, Target, digest, encode_part, read_part, share
 from data.utterance import Utterance
 from data.workshop import Workshop
-from slm.atomic import read_json
+from slm.atomic import read_json, read_jsonl
 from slm.machine import Machine
-from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.spec import CorpusSpec, EncoderSpec, StoreSpec, TokenizerSpec, UnitSpec
+from slm.speech.centres import read_centres, save_centres
 from slm.speech.encoder import ENCODERS
 from slm.store import TokenStore, checksum
 
@@ -160,6 +161,50 @@ def test_centres_of_another_encoder_are_refused(prepared, tmp_path):
         prepare(shop, "story_cloze/units")
 
 
+def test_a_kill_before_the_centres_are_declared_learns_them_again(tmp_path):
+    shop, units = shop_at(tmp_path), tiny_table()["stories-train/units"].units
+    path = centres_of(shop, units)
+    before = path.read_bytes()
+    path.with_name("recipe.json").unlink()
+    path.write_bytes(b"torn")
+    assert centres_of(shop, units).read_bytes() == before and path.with_name("recipe.json").exists()
+
+
+def test_stores_of_other_centres_than_those_that_are_there_are_refused(tmp_path):
+    shop = shop_at(tmp_path)
+    prepare(shop, "stories-validation/units")
+    path = centres_of(shop, tiny_table()["stories-validation/units"].units)
+    centres = read_centres(path, "mfcc-25hz-v1")
+    save_centres(path, replace(centres, array=centres.array + 1))
+    with pytest.raises(ValueError, match="made with other centres than"):
+        prepare(shop, "stories-validation/units")
+
+
+def test_given_labels_are_kept_whatever_their_sound_is_like_and_endless_ones_are_skipped(tmp_path):
+    spec = EncoderSpec(kind="given", rate_hz=50.0, revision="1")
+    target = Target(units=UnitSpec(encoder=spec, clusters=9), centres=None, folder=tmp_path / "part")
+    good = Utterance(id="good", audio=tmp_path / "nowhere.flac", seconds=0.12, labels=(3, 3, 8, 3, 3, 3))
+    endless = replace(good, id="endless", labels=(5,) * 70000)
+    wrong = replace(good, id="wrong", labels=(3, 9))
+    encode_part(Part(utterances=(good, endless, wrong), targets=(target,), machine=Machine(accelerator="cpu")))
+    ((row, units, frames),) = read_part(target.folder)
+    assert (row["id"], list(units), list(frames)) == ("good", [3, 8, 3], [2, 1, 3])
+    reasons = {row["id"]: row["reason"] for row in read_jsonl(target.folder / "skips.jsonl")}
+    assert "70000 frames" in reasons["endless"] and "3..9 lie outside 0..8" in reasons["wrong"]
+
+
+def test_a_corpus_under_another_root_is_the_same_part(tmp_path):
+    found = []
+    for root in (tmp_path / "a", tmp_path / "b"):
+        (root / "x").mkdir(parents=True)
+        (root / "x" / "1.flac").write_bytes(b"same")
+        os.utime(root / "x" / "1.flac", (1, 1))
+        found.append(digest((Utterance(id="1", audio=root / "x" / "1.flac"),), root))
+    assert found[0] == found[1]
+    other = Utterance(id="1", audio=root / "x" / "1.flac", words=((0.5, 0, 3),))
+    assert digest((other,), root) != found[1]
+
+
 def test_of_too_many_frames_a_seeded_sample_is_learnt_from(tmp_path):
     shards = [np.arange(i * 100, i * 100 + 40, dtype=np.float32).reshape(20, 2) for i in range(5)]
     shards.insert(2, np.zeros((0, 1), np.float32))
@@ -280,7 +325,7 @@ def test_many_bad_files_are_refused_with_the_first_reason(tmp_path):
     root = recorded(tmp_path / "corpora", 10)
     for i in (2, 5):
         (root / f"LibriSpeech/test-other/1/2/1-2-{i:04d}.flac").unlink()
-    with pytest.raises(ValueError, match="2 of 10 documents are unusable.*no such audio file"):
+    with pytest.raises(ValueError, match="2 of the 10 documents of librispeech.*unusable.*no such audio file"):
         prepare(shop_at(tmp_path, table=recorded_table(), corpora=root), "r/units")
     assert not (tmp_path / "stores/s/r/units").exists()
 
@@ -296,8 +341,11 @@ def run_data(*arguments: str, root: Path) -> subprocess.CompletedProcess:
         (["nothing/units"], "no store 'nothing/units'"),
         (["--scale", "tera"], "choose one of tiny, micro, mini, paper"),
         (["tinystories-train/units", "--scale", "mini"], "say where they are with --corpora"),
-        (["tinystories-train/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2-GPT4-train.txt"),
-        (["librispeech-test-other/units", "--scale", "mini", "--corpora", "."], "none of TinyStoriesV2"),
+        (
+            ["tinystories-train/units", "--scale", "mini", "--corpora", "."],
+            "none of tinystories is a folder",
+        ),
+        (["librispeech-test-other/units", "--scale", "mini", "--corpora", "."], "tinystories is not there"),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, arguments, message):

@@ -153,7 +153,8 @@ def test_the_encoder_of_a_recipe_says_rate_and_fingerprint(checkpoints):
     machine = Machine(accelerator="cpu", models=checkpoints)
     found = encoder(spec_of(folder), machine)
     digest = checksum(folder / "model.safetensors")
-    assert (found.rate_hz, found.fingerprint) == (50.0, f"hubert-{digest[:16]}-l2-raw-w30c5-v1")
+    config = checksum(folder / "config.json")
+    assert (found.rate_hz, found.fingerprint) == (50.0, f"hubert-{digest[:16]}-{config[:8]}-l2-raw-f32-w30c5-v1")
     others = [spec_of(folder, 1), spec_of(folder, normalise=True), spec_of(checkpoints / "wavlm-group-False")]
     assert len({encoder(spec, machine).fingerprint for spec in others} | {found.fingerprint}) == 4
     with pytest.raises(ValueError, match="makes 50.0 frames/s, the recipe 25.0"):

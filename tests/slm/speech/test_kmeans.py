@@ -1,5 +1,7 @@
 """Centres and units: near the best, the same every time, ties and runs by rule."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -22,6 +24,22 @@ def uneven_frames() -> np.ndarray:
     return np.concatenate([random.normal(size=6) * 4 + random.normal(size=(n, 6)) for n in (900, 500, 80, 20)]).astype(
         "f4"
     )
+
+
+def test_one_core_finds_the_centres_of_many():
+    """Whether a job has one core or eight must not change what a store holds."""
+    code = (
+        "import os, sys, numpy as np; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))} if sys.argv[1] == 'one' "
+        "else os.sched_getaffinity(0))\n"
+        "from slm.speech.kmeans import fit_centres\n"
+        "frames = np.random.default_rng(0).normal(size=(30000, 24)).astype('f4')\n"
+        "sys.stdout.write(fit_centres(frames, 60, 0).centres.tobytes().hex())"
+    )
+    found = [
+        subprocess.run([sys.executable, "-c", code, cores], capture_output=True, check=True).stdout
+        for cores in ("one", "all")
+    ]
+    assert found[0] and found[0] == found[1]
 
 
 def test_torch_and_scikit_learn_find_the_same_inertia():
