@@ -61,14 +61,17 @@ def draw(results: Results) -> Figure:
     figure.legend(handles=[_entry(scheme, number, kinds[scheme]) for scheme, number in order.items()],
                   loc="outside lower center", ncols=3)  # fmt: skip
     places = list(zip(panels, product(corpora, measures), strict=True))
+    titled, named = set(), set()
     for axes, (corpus, measure) in places:
         found = rows[(rows["corpus"] == corpus) & rows[measure].notna()]
         if found.empty:
             axes.axis("off")
             continue
         _panel(axes, found, measure)
-        axes.set_title(PANELS[measure][0] if corpus == corpora[0] else "")
-        axes.set_ylabel(PANELS[measure][1] if measure != measures[0] else f"{corpus}\n{PANELS[measure][1]}")
+        axes.set_title("" if measure in titled else PANELS[measure][0])
+        axes.set_ylabel(PANELS[measure][1] if corpus in named else f"{corpus}\n{PANELS[measure][1]}")
+        titled.add(measure)
+        named.add(corpus)
     figure.draw_without_rendering()  # places the axes, which the numbers need
     for axes, (corpus, measure) in places:
         _number(axes, rows[(rows["corpus"] == corpus) & rows[measure].notna()], measure, order)

@@ -27,6 +27,10 @@ _GAP = 10 * _TICKS  # between documents on one line: more than any tolerance
 Measure = Callable[[Scheme], dict[str, float | str]]
 
 
+FEWEST_TRIPLES = 100
+"""An error rate of fewer has a standard error of over 5 % (a choice)."""
+
+
 def cost(speech: Speech) -> Measure:
     """Columns `COST`, and how much speech there is."""
     seconds, spoken = float(speech.seconds.sum()), [text for text in speech.texts if text]
@@ -94,7 +98,8 @@ def discriminability(speech: Speech) -> Measure:
     def measure(scheme: Scheme) -> dict[str, float | str]:
         tokens, found = on_grid(scheme.tokens, frames), {}
         for kind, chosen in kinds.items():
-            found[kind] = abx.error_rate(tokens, triphones, chosen) if len(chosen) else reasons[kind]
+            few = reasons[kind] if not len(chosen) else f"fewer than {FEWEST_TRIPLES} triples"
+            found[kind] = abx.error_rate(tokens, triphones, chosen) if len(chosen) >= FEWEST_TRIPLES else few
             found[f"{kind}_triples"] = len(chosen) or reasons[kind]
         return found
 
