@@ -46,6 +46,7 @@ def numbers(results: Results) -> pd.DataFrame:
     measured = [column for column in PANELS if rows[column].notna().any()]
     if not measured:
         raise NothingToDraw(f"the schemes compared at scale {results.scale} have no {', '.join(PANELS)}")
+    rows = rows[rows[measured].notna().any(axis=1)]
     chance = ["speaker_chance"] if "speaker_accuracy" in measured else []
     return rows[["corpus", "scheme", "kind", COST, *measured, *chance]]
 
