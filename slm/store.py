@@ -78,8 +78,11 @@ class TokenStore:
         if not path.exists():
             raise ValueError(f"no token store at {self.folder}: make it with `python -m data prepare`")
         self.manifest = read_json(path)
-        if self.manifest.get("schema") != SCHEMA:
-            raise ValueError(f"{path}: schema {self.manifest.get('schema')!r}, this version reads {SCHEMA}")
+        schema = self.manifest.get("schema") if isinstance(self.manifest, dict) else None
+        if schema != SCHEMA:
+            raise ValueError(f"{path}: schema {schema!r}, this version reads {SCHEMA}: prepare the store again")
+        if self.manifest.get("checksum") != _sealed(self.manifest)["checksum"]:
+            raise _altered(path, "its content differs from its own checksum")
         for name, entry in self.manifest["files"].items():
             size = (self.folder / name).stat().st_size if (self.folder / name).exists() else None
             if size != entry["bytes"]:
@@ -197,7 +200,7 @@ def write_store(
         assert counts.get("documents") in (None, len(index)), "the rows of `documents` are those of the store, in order"
         frame_hz = frame_hz or (spec.units.encoder.rate_hz if spec.units else None)
         told = {"skipped": counts.get("skips", 0), "frame_hz": frame_hz, "provenance": provenance or {}}
-        write_json(beside / "manifest.json", _manifest(beside, spec, index, told))
+        write_json(beside / "manifest.json", _sealed(_manifest(beside, spec, index, told)))
         beside.rename(folder)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
@@ -290,6 +293,12 @@ def _manifest(folder: Path, spec: StoreSpec, index: np.ndarray, told: dict) -> d
         },
         "spec": to_json(spec),
     }
+
+
+def _sealed(manifest: dict) -> dict:
+    """The manifest with the checksum of everything else in it."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return rest | {"checksum": fingerprint(rest)}
 
 
 def _dtype(vocabulary: int) -> str:

@@ -89,6 +89,33 @@ def test_many_documents_at_once_are_the_same_store(tmp_path):
         write_store(tmp_path / "wrong", store_spec(), [wrong], {})
 
 
+def test_a_damaged_store_is_one_clear_error_or_the_whole_store(make_store, tmp_path):
+    """Bits flipped, bytes lost, bytes put in: in the manifest, where everything else is looked up, and elsewhere."""
+    store = make_store(folder=tmp_path / "s", documents=6)
+    good = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    tokens, random, refused = store.tokens.copy(), np.random.default_rng(0), 0
+    for turn in range(400):
+        name = "manifest.json" if turn % 2 else sorted(good)[turn // 2 % len(good)]
+        content = bytearray(good[name])
+        for _ in range(random.integers(1, 4)):
+            place = int(random.integers(len(content)))
+            if kind := int(random.integers(3)):
+                content[place : place + (kind == 2)] = b'-9"]{}null'[place % 9 :]
+            else:
+                content[place] ^= 1 << int(random.integers(8))
+        (store.folder / name).write_bytes(content)
+        (store.folder / ".verified.json").unlink(missing_ok=True)
+        try:
+            opened = TokenStore(store.folder)
+            opened.verify()
+            assert opened.spec == store_spec("train", 6) and np.array_equal(opened.tokens, tokens)
+        except ValueError as error:
+            assert str(store.folder) in str(error)
+            refused += 1
+        (store.folder / name).write_bytes(good[name])
+    assert refused > 380
+
+
 def test_a_missing_store_says_how_to_make_it(tmp_path):
     with pytest.raises(ValueError, match="python -m data prepare"):
         TokenStore(tmp_path / "nowhere")
