@@ -16,6 +16,7 @@ from pathlib import Path
 import lightning
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from slm.atomic import read_json, write_jsonl
 from slm.batches import TrainingData, validation_batches
@@ -212,7 +213,7 @@ def _trainer(run: RunSpec, machine: Machine, recorder: lightning.Callback) -> li
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[recorder],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],  # one device: SLURM's variables mean nothing to it
         default_root_dir=recorder.runlog.folder,
     )
 
