@@ -18,7 +18,7 @@ from slm.machine import Machine, slm_root, usable_cores
 from slm.store import TokenStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-Scale = Annotated[str, typer.Option(help="micro: own stories; mini: real files; paper: published corpora; tiny: a test.")]
+Scale = Annotated[str, typer.Option(help="micro: own stories; mini: real files; paper: published; tiny: a test.")]
 Corpora = Annotated[Path | None, typer.Option(help="Folder of the real corpora, as their publishers ship them.")]
 Only = Annotated[list[str] | None, typer.Argument(help="Stores, e.g. stories-train/units; all of the scale if none.")]
 
