@@ -8,21 +8,24 @@ from slm.spec import ModelConfig
 
 
 def params_embedding(model: ModelConfig) -> int:
-    """Token embedding, V·d; the output head is tied to it, so it is counted once."""
-    return model.vocabulary * model.width
+    """Token embedding, V·d, and once more for an output head that is not tied to it."""
+    return model.vocabulary * model.width * (1 if model.tied else 2)
 
 
 def params_non_embedding(model: ModelConfig) -> int:
     """Blocks and final norm: L·(4d² + 3·d·h + 2d) + d (no biases, two RMSNorms a block).
 
-    Source: released code of Cuervo & Marxer 2024, `src/slm/model.py`.
+    Source: released code of Cuervo & Marxer 2024, `src/slm/model.py`. For a body from a checkpoint of another
+    architecture, the declared count.
     """
+    if model.body_params is not None:
+        return model.body_params
     block = 4 * model.width**2 + 3 * model.width * model.hidden + 2 * model.width
     return model.layers * block + model.width
 
 
 def params_total(model: ModelConfig) -> int:
-    """N of the papers' laws: blocks, final norm and the tied embedding once."""
+    """N of the papers' laws: blocks, final norm and embeddings, a tied one once."""
     return params_non_embedding(model) + params_embedding(model)
 
 
@@ -39,7 +42,7 @@ def flops_per_token(model: ModelConfig) -> dict[str, float]:
     return {
         "flops_6n": 6.0 * params_total(model),
         "flops_with_attention": 6.0 * params_total(model) + attention,
-        "flops_with_head": 6.0 * (params_non_embedding(model) + params_embedding(model)),
+        "flops_with_head": 6.0 * (params_non_embedding(model) + model.vocabulary * model.width),
     }
 
 

@@ -16,6 +16,17 @@ class Machine:
 
     accelerator: str = "auto"
     """As Lightning names them: auto, cpu, gpu. Encoders run there too."""
+    devices: int = 1
+    """Accelerators, or processes on a CPU, that train one run together, on each of `nodes`."""
+    nodes: int = 1
+    strategy: str = "ddp"
+    """How several devices share a run: `ddp` copies it, `fsdp2` shards weights, gradients and optimizer."""
+    micro_batch: int | None = None
+    """Windows that one device holds at once; None: as many as fit into its memory. The global batch stays."""
+    compile: bool | None = None
+    """Whether to compile the model; None: on GPUs, for runs that are long enough to pay for it."""
+    loggers: tuple[str, ...] = ()
+    """Beside the JSON lines: `tensorboard`, `wandb`."""
     models: Path | None = None
     """Folder of downloaded checkpoints, each in `<models>/<its name>/`; None: the cache of the Hugging Face hub."""
     textless_python: Path | None = None

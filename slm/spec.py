@@ -7,10 +7,15 @@ Labels (name, family, budget, size) are for people and tables; everything else i
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
+
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
+"""Of a run: a relative path that no shell reads otherwise."""
 
 
 class Recipe:
@@ -119,7 +124,7 @@ class Source(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Recipe):
-    """A Llama-style decoder: RMSNorm, rotary positions, SwiGLU, no biases, tied embeddings."""
+    """A Llama-style decoder: RMSNorm, rotary positions, SwiGLU, no biases."""
 
     layers: int
     width: int
@@ -132,6 +137,23 @@ class ModelConfig(Recipe):
     rope_theta: float = 10000.0
     norm_eps: float = 1e-5
     init_std: float = 0.02
+    """Standard deviation of fresh weights; of the fresh embeddings alone where the body comes from a checkpoint."""
+    tied: bool = True
+    """Whether the output head is the input embedding."""
+    body_params: int | None = None
+    """Parameters without embeddings and head, where the body comes from a checkpoint of another architecture, whose
+    count our formula does not know; checked when it is loaded. None: computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Init(Recipe):
+    """Weights to start from: the body of a causal language model of transformers, with new embeddings (TWIST)."""
+
+    checkpoint: str
+    """Its name: on the hub, or of its folder below `Machine.models`."""
+    revision: str
+    """Its commit on the hub, or the SHA-256 of its weights file."""
+
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,9 +216,16 @@ class RunSpec(Recipe):
     model: ModelConfig
     mix: tuple[Source, ...]
     train: TrainConfig
+    init: Init | None = None
+    """None: from scratch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"a run cannot be named {self.name!r}: use letters, digits, `_`, `.`, `-`, and `/` between parts that "
+                f"begin with a letter or digit"
+            )
         if not self.mix:
             raise ValueError(f"run {self.name}: the mixture is empty")
         if self.train.batch_tokens % self.model.context:
@@ -214,7 +243,7 @@ class RunSpec(Recipe):
     @property
     def recipe(self) -> dict:
         """What the fingerprint hashes."""
-        return {key: to_json(getattr(self, key)) for key in ("model", "mix", "train")}
+        return {key: to_json(getattr(self, key)) for key in ("model", "mix", "train", "init")}
 
     @property
     def fingerprint(self) -> str:
