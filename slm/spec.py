@@ -13,7 +13,6 @@ import typing
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 """Of a run: a relative path that no shell reads otherwise."""
 
@@ -153,7 +152,6 @@ class Init(Recipe):
     """Its name: on the hub, or of its folder below `Machine.models`."""
     revision: str
     """Its commit on the hub, or the SHA-256 of its weights file."""
-
 
 
 @dataclass(frozen=True, kw_only=True)
