@@ -36,7 +36,7 @@ RUNS = LABELS | {
     "params_total": "N: all parameters, the tied embedding once",
     "params_non_embedding": "parameters without the embedding",
     "tokens": "D: training tokens, repeats counted",
-    "unique_tokens": "U: distinct training tokens, sum over stores of min(store, share of D)",
+    "unique_tokens": "U: distinct training tokens, counted over the windows that the run was given",
     "epochs": "D / U, at least 1: 1 means that no token was seen twice",
     "steps": "updates",
     "flops_6n": "C = 6 N D, training FLOPs",

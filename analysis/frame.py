@@ -131,11 +131,11 @@ def _run_row(log: RunLog, spec: RunSpec) -> dict:
     with _naming(log.folder / "done.json"):
         done = log.done
         steps, tokens, wall, store = (done[key] for key in ("steps", "tokens", "seconds", "validation"))
+        unique = sum(source["unique_tokens"] for source in done["sources"])
         if tokens != spec.train.tokens:
             raise ValueError(f"{tokens:,} tokens were seen, spec.json asks for {spec.train.tokens:,}; train it anew")
     with _naming(log.folder / "env.json"):
-        env = read_json(log.folder / "env.json")
-        commit, unique = env["commit"] or "", _unique_tokens(spec, env["stores"])
+        commit = read_json(log.folder / "env.json")["commit"] or ""
     with _naming(log.folder / "val.jsonl"):
         final = [row for row in log.rows("val") if row["store"] == store]
         if not final:
@@ -174,20 +174,6 @@ def _labels(spec: RunSpec) -> dict:
         "budget": spec.budget,
         "seed": spec.train.seed,
     }
-
-
-def _unique_tokens(spec: RunSpec, stores: dict[str, dict]) -> int:
-    """U = sum over the training stores of min(tokens of the store, share of the run's tokens)."""
-    total = sum(source.weight for source in spec.mix)
-    sizes = {store["fingerprint"]: store["num_tokens"] for store in stores.values() if store["role"] == "train"}
-    if len(spec.mix) == len(sizes) == 1:
-        return min(*sizes.values(), spec.train.tokens)
-    missing = [source.store.corpus.name for source in spec.mix if fingerprint(source.store) not in sizes]
-    if missing:
-        raise ValueError(f"no training store with the recipe of {missing}; train the run anew")
-    return sum(
-        min(sizes[fingerprint(source.store)], round(spec.train.tokens * source.weight / total)) for source in spec.mix
-    )
 
 
 def _score_rows(log: RunLog, run: dict) -> Iterator[dict]:

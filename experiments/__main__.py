@@ -1,107 +1,223 @@
-"""`python -m experiments`: list a study before it costs anything, train it, and see how far it is.
+"""`python -m experiments`: list a study before it costs anything, train it here or on SLURM, see how far it is.
 
 In: the name of a study and a scale. Out: run folders below `$SLM_ROOT/runs/SCALE`.
 """
 
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from data.stores import store_folder
-from experiments.launch import state, train_here, unfinished, write_sweep
-from experiments.scales import Scale, scale_of
-from experiments.studies import STUDIES, runs_of, training_stores, unique
+from experiments.estimate import estimates
+from experiments.launch import train_here, write_sweep
+from experiments.listing import print_list
+from experiments.plan import jobs
+from experiments.progress import failures, row, unfinished
+from experiments.scales import SCALES, Scale, scale_of
+from experiments.slurm import Request, queued, submit
+from experiments.studies import STUDIES, runs_of, unique
 from slm import command
-from slm.flops import params_non_embedding, params_total, training_flops
 from slm.machine import Machine, slm_root, usable_cores
 from slm.runlog import RunLog
-from slm.store import TokenStore
+from slm.spec import RunSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-ScaleName = Annotated[str, typer.Option("--scale", help="micro: minutes on 2 cores; mini: real files; tiny: a test.")]
+ScaleName = Annotated[
+    str, typer.Option("--scale", help="micro: minutes on 2 cores; mini: real files; paper: a cluster; tiny: a test.")
+]
 Studies = Annotated[list[str], typer.Argument(help=f"Studies: {', '.join(STUDIES)}; or `all`.")]
+Only = Annotated[str, typer.Option(help="Runs whose names match, such as '*/823M'.")]
+Accelerator = Annotated[str, typer.Option(help="cpu or gpu.")]
+Devices = Annotated[int, typer.Option(help="GPUs, or processes on a CPU, that train one run together, on each node.")]
+Nodes = Annotated[int, typer.Option(help="Nodes that train one run together.")]
+Strategy = Annotated[str, typer.Option(help="How several devices share a run: ddp copies it, fsdp2 shards it.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of a process; 1 unless given.")]
+MicroBatch = Annotated[int | None, typer.Option(help="Windows that a device holds at once; found unless given.")]
+Compile = Annotated[bool | None, typer.Option(help="Compile the model; unless given, on a GPU for long runs.")]
+Loggers = Annotated[list[str], typer.Option("--logger", help="tensorboard or wandb, beside the JSON lines.")]
+Models = Annotated[Path | None, typer.Option(help="Folder of checkpoints for warm starts; else the hub's cache.")]
 
 
 @app.command("list")
-def list_runs(study: Studies, scale_name: ScaleName = "micro") -> None:
-    """What a study would train: parameters, tokens, FLOPs, epochs, updates, time. Trains nothing."""
+def list_runs(
+    study: Studies,
+    scale_name: ScaleName = "micro",
+    only: Only = "*",
+    price: Annotated[float | None, typer.Option(help="Of an hour of a device, to see what the runs cost.")] = None,
+) -> None:
+    """What a study would train: N, D, FLOPs, updates, epochs, memory, hours, cost. Trains nothing."""
     scale = scale_of(scale_name)
     for name in _studies(study, scale):
-        runs = runs_of(name, scale)
-        table = Table(title=f"{name} at {scale.name}: {len(runs)} runs")
-        for column in ("run", "N", "N non-emb.", "D", "6ND", "epochs", "updates", "minutes"):
-            table.add_column(column, justify="left" if column == "run" else "right")
-        for run in runs:
-            flops = training_flops(run.model, run.train.tokens)["flops_6n"]
-            row = [run.name, f"{params_total(run.model):,}", f"{params_non_embedding(run.model):,}"]
-            row += [f"{run.train.tokens:,}", f"{flops:.2e}", _epochs(run, scale)]
-            table.add_row(*row, f"{run.train.steps:,}", f"{flops / scale.flops_per_second / 60:.2f}")
-        Console().print(table)
-        total = sum(training_flops(run.model, run.train.tokens)["flops_6n"] for run in runs)
-        shared = total - _trunk_savings(runs)
-        print(
-            f"{total:.2e} FLOPs counted (6ND, tied embedding in N once), {shared:.2e} executed because wsd runs share "
-            f"their trunk: about {shared / scale.flops_per_second / 60:.1f} min on {scale.speed_measured_on}"
-        )
+        print_list(name, _matching(runs_of(name, scale), only), scale, slm_root(), price)
 
 
 @app.command()
 def train(
     study: Studies,
     scale_name: ScaleName = "micro",
-    workers: Annotated[int, typer.Option(help="Processes of one thread each.")] = usable_cores(),
-    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    only: Only = "*",
+    workers: Annotated[int, typer.Option(help="Runs side by side, a process each.")] = usable_cores(),
+    accelerator: Accelerator = "cpu",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "ddp",
+    threads: Threads = None,
+    micro_batch: MicroBatch = None,
+    compile: Compile = None,
+    logger: Loggers = [],  # noqa: B006 (typer reads it)
+    models: Models = None,
 ) -> None:
     """Train and score what is missing of one or more studies. Stop it at any time; the next call continues."""
     scale, root = scale_of(scale_name), slm_root()
-    names = _studies(study, scale)
-    runs = unique([run for name in names for run in runs_of(name, scale)])
-    for name in names:
-        write_sweep(name, runs_of(name, scale), scale, root)
-    missing = unfinished(runs, scale, root)
+    machine = Machine(
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        threads=threads,
+        micro_batch=micro_batch,
+        compile=compile,
+        loggers=tuple(logger),
+        models=models,
+        processes=1 if devices * nodes > 1 else workers,
+    )
+    runs, missing = _missing(study, only, scale, root)
     if missing:
-        train_here(missing, scale, root, Machine(accelerator=accelerator), workers)
-    print(f"{len(runs)} runs of {', '.join(names)} are trained and scored, below {root / 'runs' / scale.name}")
+        train_here(jobs(missing, scale, root), scale.name, root, machine)
+    print(f"{len(runs)} runs of {', '.join(study)} are trained and scored, below {root / 'runs' / scale.name}")
 
 
 @app.command()
-def status(study: Studies, scale_name: ScaleName = "micro") -> None:
-    """How far each run of a study is."""
+def launch(
+    study: Studies,
+    hours: Annotated[float, typer.Option(help="Time limit of a task; longer ones requeue themselves.")],
+    scale_name: ScaleName = "paper",
+    only: Only = "*",
+    accelerator: Accelerator = "gpu",
+    processes: Annotated[int, typer.Option(help="Runs side by side on one device: more where one leaves it idle.")] = 1,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    strategy: Strategy = "ddp",
+    threads: Threads = None,
+    micro_batch: MicroBatch = None,
+    compile: Compile = None,
+    logger: Loggers = [],  # noqa: B006 (typer reads it)
+    models: Models = None,
+    partition: Annotated[str | None, typer.Option(help="SLURM's.")] = None,
+    account: Annotated[str | None, typer.Option(help="SLURM's.")] = None,
+    qos: Annotated[str | None, typer.Option(help="SLURM's.")] = None,
+    constraint: Annotated[str | None, typer.Option(help="SLURM's: features that nodes must have.")] = None,
+    memory_gb: Annotated[int | None, typer.Option(help="Memory of a node; else the partition's default.")] = None,
+    at_once: Annotated[int, typer.Option(help="Tasks that may run at the same time.")] = 256,
+    dirty: Annotated[bool, typer.Option("--dirty", help="Launch changed files too, and keep the difference.")] = False,
+) -> None:
+    """Submit what is missing of one or more studies to SLURM, as one array; returns at once. See `status`."""
     scale, root = scale_of(scale_name), slm_root()
-    table = Table(title=f"{', '.join(_studies(study, scale))} at {scale.name}")
-    for column in ("run", "state", "update", "nats/token", "seconds"):
+    if processes > 1 and devices * nodes > 1:
+        raise ValueError("several runs share one device, or several devices one run, not both: drop one of them")
+    request = Request(
+        minutes=round(hours * 60),
+        partition=partition,
+        account=account,
+        qos=qos,
+        constraint=constraint,
+        memory_gb=memory_gb,
+        at_once=at_once,
+    )
+    machine = Machine(
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        threads=threads,
+        micro_batch=micro_batch,
+        compile=compile,
+        loggers=tuple(logger),
+        models=models and models.absolute(),
+        processes=processes,
+    )
+    _, missing = _missing(study, only, scale, root)
+    waiting = queued(scale.name, root)
+    fresh = [run for run in missing if run.name not in waiting]
+    if fresh:
+        job = submit("-".join(study), jobs(fresh, scale, root), scale.name, root, machine, request, dirty)
+        print(f"submitted {len(fresh)} runs as array {job}; `python -m experiments status` shows how far they are")
+    print(f"{len(missing) - len(fresh)} runs are in the queue already") if waiting else None
+    if not missing:
+        print(f"all runs of {', '.join(study)} are trained and scored")
+
+
+@app.command()
+def status(study: Studies, scale_name: ScaleName = "micro", only: Only = "*") -> None:
+    """How far each run of a study is: from its folder, so also after logout, and from SLURM's queue if there is one."""
+    scale, root = scale_of(scale_name), slm_root()
+    names = _studies(study, scale)
+    table = Table(title=f"{', '.join(names)} at {scale.name}")
+    for column in ("run", "state", "update", "nats/token", "tokens/s", "left", "spikes"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
-    for run in unique([run for name in _studies(study, scale) for run in runs_of(name, scale)]):
-        rows = RunLog(root / "runs" / scale.name / run.name).rows("train")
-        last = rows[-1] if rows else {"step": 0, "nats": float("nan"), "time": 0.0}
-        progress = f"{last['step']:,} / {run.train.steps:,}"
-        table.add_row(run.name, state(run, scale, root), progress, f"{last['nats']:.3f}", f"{last['time']:.0f}")
+    runs, queue = _matching(_runs(names, scale), only), queued(scale.name, root)
+    for run in runs:
+        table.add_row(*row(run, scale, root, queue))
     Console().print(table)
+    for line in failures(runs, scale, root):
+        print(line)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="Name of a finished run.")],
+    folder: Annotated[Path, typer.Argument(help="A folder to be made.")],
+    scale_name: ScaleName = "micro",
+) -> None:
+    """Write a run as a folder that `AutoModelForCausalLM.from_pretrained` loads."""
+    from slm.export import export as write
+
+    print(f"wrote {write(RunLog(slm_root() / 'runs' / scale_of(scale_name).name / run), folder)}")
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A released slm_scaling checkpoint: config.json and safetensors.")],
+    run: Annotated[str, typer.Argument(help="Name of the run that it is, as `list released --scale paper` shows it.")],
+    scale_name: ScaleName = "paper",
+) -> None:
+    """Take a released checkpoint as a finished run; `train` then only measures it."""
+    from slm.export import import_released
+
+    scale = scale_of(scale_name)
+    named = {found.name: found for found in _runs(list(SCALES[scale.name].studies), scale)}
+    if run not in named:
+        raise ValueError(f"no run {run!r} at scale {scale.name}: `python -m experiments list` shows their names")
+    (told,) = estimates([named[run]], scale, slm_root())
+    log = import_released(folder, named[run], slm_root() / "runs" / scale.name, told.unique_tokens)
+    print(f"imported into {log.folder}")
 
 
 def _studies(names: list[str], scale: Scale) -> list[str]:
     return list(scale.studies) if names == ["all"] else names
 
 
-def _epochs(run, scale) -> str:
-    """Passes over the store, once it is prepared."""
-    (name, *_) = training_stores(run, scale)
-    folder = store_folder(slm_root(), scale.name, name)
-    if not (folder / "manifest.json").exists():
-        return "not prepared"
-    return f"{run.train.tokens / TokenStore(folder).num_tokens:.2f}"
+def _runs(names: list[str], scale: Scale) -> list[RunSpec]:
+    return unique([run for name in names for run in runs_of(name, scale)])
 
 
-def _trunk_savings(runs) -> float:
-    """FLOPs that runs do not execute because a shorter run of the same trunk left a checkpoint."""
-    saved, reached = 0.0, {}
-    for run in sorted(runs, key=lambda run: run.train.tokens):
-        start = reached.get(run.trunk, 0)
-        saved += training_flops(run.model, start * run.train.batch_tokens)["flops_6n"]
-        reached[run.trunk] = run.train.steps - run.train.decay_steps if run.train.schedule == "wsd" else 0
-    return saved
+def _matching(runs: list[RunSpec], only: str) -> list[RunSpec]:
+    found = [run for run in runs if fnmatch(run.name, only)]
+    if not found:
+        raise ValueError(f"no run is named like {only!r}, but e.g. {runs[0].name}: see `python -m experiments list`")
+    return found
+
+
+def _missing(study: list[str], only: str, scale: Scale, root: Path) -> tuple[list[RunSpec], list[RunSpec]]:
+    """The runs of some studies, and those of them that are not done; their lists are frozen for analysis."""
+    names = _studies(study, scale)
+    for name in names:
+        write_sweep(name, runs_of(name, scale), scale, root)
+    runs = _matching(_runs(names, scale), only)
+    return runs, unfinished(runs, scale, root)
 
 
 if __name__ == "__main__":

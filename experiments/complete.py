@@ -1,6 +1,7 @@
 """One run from nothing to trained, validated and scored; what a worker process or a SLURM task executes.
 
-In: a run, its scale, a machine. Out: a finished run folder. Imports torch, so it is imported late.
+In: a job, a machine. Out: a finished run folder, or one with an `error.json` that says why not. Imports torch, so it
+is imported late.
 """
 
 import platform
@@ -9,50 +10,58 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data.stores import store_folder
-from experiments.scales import Scale
-from experiments.studies import benchmark_stores, held_out_stores, scored, training_stores
+from experiments.plan import Job
 from slm.evals.choice import accuracies, choose
 from slm.machine import Machine, commit
+from slm.recorder import STAY, Wish
 from slm.runlog import RunLog
-from slm.spec import RunSpec
 from slm.store import TokenStore
-from slm.train import train, trained_model
+from slm.train import rank, train, trained_model, validate
 
 PACKAGES = ("torch", "lightning", "transformers", "numpy", "sentencepiece", "scikit-learn")
 
 
-def complete(run: RunSpec, scale: Scale, root: Path, machine: Machine, report: Callable[[float], None]) -> None:
-    """Train a run unless it is done, then score it on every benchmark that it lacks."""
-    runs_root = root / "runs" / scale.name
-    log = RunLog(runs_root / run.name)
-    if not log.is_done:
-        roles = {name: "train" for name in training_stores(run, scale)}
-        roles |= {name: "validation" for name in held_out_stores(run, scale)}
-        opened = {name: TokenStore(store_folder(root, scale.name, name)) for name in roles}
-        train(
-            run,
-            [opened[name] for name in training_stores(run, scale)],
-            {name: opened[name] for name in held_out_stores(run, scale)},
-            runs_root,
-            machine,
-            _environment(machine, opened, roles),
-            report,
-        )
-    missing = missing_scores(log, run, scale)
-    if missing:
-        model = trained_model(log, machine.accelerator)
-        for benchmark, name in missing.items():
-            store = TokenStore(store_folder(root, scale.name, name))
-            _score(log, model, benchmark, store, name, machine)
+def complete(
+    job: Job,
+    scale: str,
+    root: Path,
+    machine: Machine,
+    report: Callable[[float], None] = lambda flops: None,
+    wish: Wish = STAY,
+) -> None:
+    """Train a run unless it is done, then score it on every benchmark that it lacks.
+
+    `Leave`, with the state saved, soon after `wish` asks for it.
+    """
+    runs_root = root / "runs" / scale
+    log = RunLog(runs_root / job.run.name)
+    opened = {name: TokenStore(store_folder(root, scale, name)) for name in job.stores}
+    try:
+        if not log.is_done:
+            (log.folder / "error.json").unlink(missing_ok=True)
+            own, held_out = [opened[name] for name in job.train], {name: opened[name] for name in job.held_out}
+            train(job.run, own, held_out, runs_root, machine, _environment(job, machine, opened), report, wish)
+        elif not log.rows("val"):  # taken over from elsewhere
+            validate(log, {name: opened[name] for name in job.held_out}, machine)
+            log.finish(log.done | {"validation": job.held_out[0]})
+        missing = [name for name in job.benchmarks if not _is_scored(log, opened[name])] if rank(machine) == 0 else []
+        if missing:
+            model = trained_model(log, machine)
+            for name in missing:
+                _score(log, model, opened[name], name, machine)
+    except (ValueError, OSError, RuntimeError) as error:
+        if log.folder.exists():
+            log.write("error.json", {"kind": type(error).__name__, "message": str(error)})
+        raise
 
 
-def missing_scores(log: RunLog, run: RunSpec, scale: Scale) -> dict[str, str]:
-    """Benchmark -> store, for those that the run has no score on."""
-    return {name: store for name, store in benchmark_stores(run, scale).items() if name not in scored(log, scale)}
+def _is_scored(log: RunLog, store: TokenStore) -> bool:
+    return any(row["fingerprint"] == store.fingerprint for row in log.rows("scores"))
 
 
-def _score(log: RunLog, model, benchmark: str, store: TokenStore, name: str, machine: Machine) -> None:
+def _score(log: RunLog, model, store: TokenStore, name: str, machine: Machine) -> None:
     store.verify()
+    benchmark = store.spec.corpus.name
     items = choose(model, store, machine.score_tokens)
     log.write(f"items/{benchmark}.jsonl", items)
     done = log.done
@@ -62,20 +71,20 @@ def _score(log: RunLog, model, benchmark: str, store: TokenStore, name: str, mac
     log.write("scores.jsonl", [row for row in log.rows("scores") if row["eval"] != benchmark] + rows)
 
 
-def _environment(machine: Machine, opened: dict[str, TokenStore], roles: dict[str, str]) -> dict:
+def _environment(job: Job, machine: Machine, opened: dict[str, TokenStore]) -> dict:
     """What `env.json` tells: code, machine, versions, and the stores with their sizes and fingerprints."""
+    roles = {name: "validation" for name in job.held_out} | {name: "train" for name in job.train}
     return {
         "commit": commit(),
         "machine": {
             "accelerator": machine.accelerator,
-            "threads": machine.threads,
             "processor": platform.processor() or platform.machine(),
         },
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "stores": {
-            name: {"role": roles[name], "fingerprint": store.fingerprint}
-            | {key: store.manifest[key] for key in ("num_documents", "num_tokens", "num_units", "seconds")}
-            | {"sha256": store.manifest["files"]["tokens.bin"]["sha256"]}
-            for name, store in opened.items()
+            name: {"role": role, "fingerprint": opened[name].fingerprint}
+            | {key: opened[name].manifest[key] for key in ("num_documents", "num_tokens", "num_units", "seconds")}
+            | {"sha256": opened[name].manifest["files"]["tokens.bin"]["sha256"]}
+            for name, role in roles.items()
         },
     }

@@ -1,26 +1,24 @@
-"""Run a study here: several one-thread processes, each taking whole chains of runs that share a trunk.
+"""Run jobs here: processes side by side, each taking whole chains of runs that share a trunk.
 
-In: runs. Out: finished run folders, and the study's list in `sweeps/`. Stop it at any time; the same command continues.
+In: jobs. Out: finished run folders, and the study's list in `sweeps/`. Stop it at any time; the same command continues.
 """
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from data.stores import store_folder, stores
+from experiments.plan import Job, chains
 from experiments.scales import Scale
-from experiments.studies import STUDIES, benchmark_stores, held_out_stores, scored, training_stores
+from experiments.studies import STUDIES
 from slm.atomic import write_json
-from slm.flops import training_flops
 from slm.machine import Machine
-from slm.runlog import RunLog
 from slm.spec import RunSpec
-from slm.store import TokenStore
 from slm.workers import stop, worker_pool
-
-_trained = None  # FLOPs done by all workers; set in each worker when it starts
 
 
 def write_sweep(study: str, runs: list[RunSpec], scale: Scale, root: Path) -> None:
@@ -30,76 +28,80 @@ def write_sweep(study: str, runs: list[RunSpec], scale: Scale, root: Path) -> No
     write_json(root / "sweeps" / scale.name / f"{study}.json", {"study": study, "question": question, "runs": rows})
 
 
-def unfinished(runs: list[RunSpec], scale: Scale, root: Path) -> list[RunSpec]:
-    """Runs without `done.json`, or without a score on one of their benchmarks."""
-    return [run for run in runs if state(run, scale, root) != "done"]
+def train_here(some: list[Job], scale: str, root: Path, machine: Machine) -> None:
+    """Complete all jobs with a bar; `ValueError` names the runs that failed, after the rest.
 
-
-def state(run: RunSpec, scale: Scale, root: Path) -> str:
-    """`new`, `training`, `unscored` or `done`; `ValueError` if the folder holds another recipe."""
-    log = RunLog(root / "runs" / scale.name / run.name)
-    if not (log.folder / "spec.json").exists():
-        return "new"
-    RunLog.open(root / "runs" / scale.name, run)
-    if not log.is_done:
-        return "training"
-    return "done" if set(benchmark_stores(run, scale)) <= scored(log, scale) else "unscored"
-
-
-def train_here(runs: list[RunSpec], scale: Scale, root: Path, machine: Machine, workers: int) -> None:
-    """Complete all runs with `workers` processes.
-
-    `ValueError`, before anything starts, if a store is missing or was made by another recipe.
+    Where several devices train a run, this process is one of those that `torchrun` started, and shows nothing.
     """
-    for name in sorted({n for run in runs for n in _needed(run, scale)}):
-        TokenStore(store_folder(root, scale.name, name)).check_spec(stores(scale.name)[name])
-    chains = _chains(runs)
-    total = sum(_flops(run) for run in runs)
-    trained = multiprocessing.get_context("spawn").Value("d", 0.0)
+    if machine.devices * machine.nodes > 1:
+        from experiments.complete import complete
+
+        for job in (job for chain in chains(some) for job in chain):
+            complete(job, scale, root, machine)
+        return
+    total = sum(job.flops for job in some)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
-        task = progress.add_task(f"{len(runs)} runs, {total:.1e} FLOPs", total=total)
-        pool = worker_pool(min(workers, len(chains)), _share, (trained,))
-        try:
-            waiting = {pool.submit(_complete_chain, chain, scale, root, machine) for chain in chains}
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                progress.update(task, completed=trained.value)
-                for future in done:
-                    future.result()
-        finally:
-            stop(pool)
+        task = progress.add_task(f"{len(some)} runs, {total:.1e} FLOPs", total=total)
+        side_by_side(chains(some), scale, root, machine, lambda done: progress.update(task, completed=done))
 
 
-def _needed(run: RunSpec, scale: Scale) -> list[str]:
-    return [*training_stores(run, scale), *held_out_stores(run, scale), *benchmark_stores(run, scale).values()]
+def side_by_side(
+    some: list[list[Job]],
+    scale: str,
+    root: Path,
+    machine: Machine,
+    watch: Callable[[float], None] = lambda flops: None,
+    wishes: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Complete chains in `machine.processes` processes; whether all ended before `wishes` asked to leave.
 
-
-def _chains(runs: list[RunSpec]) -> list[list[RunSpec]]:
-    """Runs of one trunk in order of their tokens, so that each starts where the one before left the trunk.
-
-    The chain that costs most comes first, so that no process is left alone with it at the end.
+    `watch` is told the FLOPs done so far. A chain that fails does not stop the others: `ValueError` at the end.
     """
-    chains: dict[str, list[RunSpec]] = {}
-    for run in sorted(runs, key=lambda run: run.train.tokens):
-        chains.setdefault(run.trunk, []).append(run)
-    return sorted(chains.values(), key=lambda chain: -sum(_flops(run) for run in chain))
+    spawn = multiprocessing.get_context("spawn")
+    shared = spawn.Value("d", 0.0), spawn.Value("b", 0), spawn.Value("i", 0)
+    pool = worker_pool(min(machine.processes, len(some)), _share, shared)
+    failures = []
+    try:
+        waiting = {pool.submit(_complete_chain, chain, scale, root, machine) for chain in some}
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            watch(shared[0].value)
+            shared[1].value = wishes()
+            for future in done:
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    raise ValueError("a worker was killed, perhaps for its memory: run again, with fewer") from None
+                except (ValueError, OSError, RuntimeError) as error:
+                    failures.append(str(error))
+    finally:
+        stop(pool)
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(some)} chains failed:\n" + "\n".join(sorted(set(failures))))
+    return not shared[1].value
 
 
-def _flops(run: RunSpec) -> float:
-    return training_flops(run.model, run.train.tokens)["flops_6n"]
+def _share(trained, leave, started) -> None:
+    global _trained, _wish, _place
+    _trained, _wish = trained, leave
+    with started.get_lock():
+        _place, started.value = started.value, started.value + 1
 
 
-def _share(trained) -> None:
-    global _trained
-    _trained = trained
+def _complete_chain(chain: list[Job], scale: str, root: Path, machine: Machine) -> None:
+    import torch
 
-
-def _complete_chain(chain: list[RunSpec], scale: Scale, root: Path, machine: Machine) -> None:
     from experiments.complete import complete
+    from slm.recorder import Leave
 
-    for run in chain:
-        complete(run, scale, root, machine, _report)
+    if torch.cuda.is_available():  # workers take turns over the GPUs of the machine
+        machine = replace(machine, gpu=_place % torch.cuda.device_count())
+    for job in chain:
+        try:
+            complete(job, scale, root, machine, _report, _wish)
+        except Leave:
+            return
 
 
 def _report(flops: float) -> None:

@@ -7,23 +7,29 @@ all studies is checked here, before anything is trained.
 from types import ModuleType
 
 from data.stores import BENCHMARKS, stores
-from experiments import scaling, synthetic, text, tokenizers
+from experiments import cosine, isoflop, released, repeats, scaling, synthetic, text, tokenizers, warm
 from experiments.scales import Scale
 from slm.runlog import RunLog
 from slm.spec import RunSpec, fingerprint
 
 STUDIES: dict[str, ModuleType] = {
     "scaling": scaling,
+    "cosine": cosine,
+    "released": released,
+    "repeats": repeats,
+    "isoflop": isoflop,
     "tokenizers": tokenizers,
     "text": text,
     "synthetic": synthetic,
+    "warm": warm,
 }
 
 
 def runs_of(study: str, scale: Scale) -> list[RunSpec]:
-    """The runs of a study; `ValueError` for an unknown one, or if two runs share a name or a recipe."""
-    if study not in scale.studies:
-        raise ValueError(f"no study {study!r} at scale {scale.name}: choose from {', '.join(scale.studies)}, or all")
+    """The runs of a study; `ValueError` for an unknown one, for one that the scale has no data or no grid for, or if
+    two runs share a name or a recipe."""
+    if study not in STUDIES:
+        raise ValueError(f"no study {study!r}: choose from {', '.join(STUDIES)}, or all")
     return unique(STUDIES[study].runs(scale))
 
 
@@ -47,15 +53,21 @@ def training_stores(run: RunSpec, scale: Scale) -> list[str]:
 
 
 def held_out_stores(run: RunSpec, scale: Scale) -> list[str]:
-    """Held-out stores with the run's tokens: that of its own corpus and voices first, whose loss is the run's."""
-    own = run.mix[0].store.corpus
+    """Held-out stores with the run's tokens: those of corpora that nothing at this scale trains on.
 
-    def distance(name: str) -> tuple[bool, bool, str]:
+    The loss of the first is the run's: that of the scale's test corpus, else of its own corpus and voices. At `paper`
+    it is LibriSpeech test-clean, whatever the mixture; the paper's test set, without stories (section 3.3.1), is the
+    union of all of them: add up `sum_nats` and `num_tokens` over the rows of `val.jsonl`.
+    """
+    own = run.mix[0].store.corpus
+    trained = {corpus for mixture in scale.mixtures.values() for corpus in mixture}
+
+    def distance(name: str) -> tuple[bool, bool, bool, str]:
         corpus = table[name].corpus
-        return corpus.name != own.name, corpus.voices != own.voices, name
+        return _corpus(name) != scale.test, corpus.name != own.name, corpus.voices != own.voices, name
 
     table = _same_tokens(run, scale)
-    held_out = [n for n, s in table.items() if s.corpus.name not in BENCHMARKS and s.corpus.split != "train"]
+    held_out = [n for n, spec in table.items() if spec.corpus.name not in BENCHMARKS and _corpus(n) not in trained]
     return sorted(held_out, key=distance)
 
 
@@ -74,3 +86,7 @@ def _same_tokens(run: RunSpec, scale: Scale) -> dict:
     spec = run.mix[0].store
     table = stores(scale.name)
     return {n: s for n, s in table.items() if s.units == spec.units and s.tokenizer == spec.tokenizer}
+
+
+def _corpus(name: str) -> str:
+    return name.partition("/")[0]

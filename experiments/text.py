@@ -5,13 +5,10 @@ story, so further stories of the same grammar follow (unique tokens are a column
 benchmark than speech.
 """
 
-from experiments.recipe import grid, seeds
+from experiments.recipe import Family, grid, with_seeds
 from experiments.scales import Scale
 from slm.spec import RunSpec
 
 
 def runs(scale: Scale) -> list[RunSpec]:
-    counts = tuple(count // 2 for count in scale.tokens)  # still twice the stories that the speech grid has
-    return grid(scale, "text", scale.corpus, "text", scale.sizes[:3], counts) + seeds(
-        scale, "text", scale.corpus, "text"
-    )
+    return with_seeds(scale, grid(scale, Family(name="text", mixture=scale.mixture, scheme="text"), "text"))

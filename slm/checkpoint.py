@@ -37,10 +37,13 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path) -> dict:
-    """The tensors and plain values of a checkpoint, on the CPU; `ValueError` names a file that cannot be read."""
+def read_checkpoint(path: Path, mmap: bool = False) -> dict:
+    """The tensors and plain values of a checkpoint, on the CPU; `ValueError` names a file that cannot be read.
+
+    With `mmap`, tensors are read when they are looked at.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}: train the run first") from None
     except Exception as error:  # torch raises many kinds for torn and altered files

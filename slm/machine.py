@@ -31,12 +31,17 @@ class Machine:
     """Folder of downloaded checkpoints, each in `<models>/<its name>/`; None: the cache of the Hugging Face hub."""
     textless_python: Path | None = None
     """Interpreter of an environment in which textlesslib is installed."""
-    threads: int = 1
-    """CPU threads of this process. Several one-thread processes beat one of several threads at `micro` sizes."""
+    threads: int | None = None
+    """CPU threads of one process; None: 1. Several one-thread processes beat one of several threads at `micro` sizes
+    (tests/benchmarks/bench_micro.py)."""
+    processes: int = 1
+    """Runs side by side on one device, each in a process."""
+    gpu: int = 0
+    """Which GPU a process of one device takes."""
     score_tokens: int = 16384
     """Padded tokens of one scoring or validation batch: bounds their memory."""
     checkpoint_seconds: float = 20.0
-    """Wall time between checkpoints of a run under way."""
+    """Wall time between checkpoints of a run under way, more where writing one takes over 1 % of it; 0: all updates."""
 
     def device(self) -> str:
         """The torch device of this process's encoders; `ValueError` when a GPU is asked for and none is there."""
@@ -52,6 +57,9 @@ class Machine:
                 "a GPU was asked for and torch finds none: leave --accelerator at auto, or use another node"
             )
         return found
+
+
+CPU = Machine(accelerator="cpu")
 
 
 @lru_cache(maxsize=1)

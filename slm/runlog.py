@@ -5,7 +5,6 @@ holds another recipe is refused; rows that a killed run wrote past its checkpoin
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from slm.atomic import read_json, read_jsonl, write_json, write_jsonl
@@ -61,19 +60,22 @@ class RunLog:
     def rows(self, table: str) -> list[dict]:
         return read_jsonl(self.folder / f"{table}.jsonl")
 
+    def tail(self, table: str, size: int = 1 << 19) -> list[dict]:
+        """The rows in the last `size` bytes of a table."""
+        path = self.folder / f"{table}.jsonl"
+        if not path.exists():
+            return []
+        with open(path, "rb") as file:
+            whole = file.seek(0, 2)
+            file.seek(max(0, whole - size))
+            lines = file.read().split(b"\n")
+        return [json.loads(line) for line in lines[1 if whole > size else 0 : -1]]
+
     def append(self, table: str, rows: list[dict]) -> None:
         """Add rows in one write, so that a reader sees all of them or a torn last line that it skips."""
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         with open(self.folder / f"{table}.jsonl", "a", encoding="utf-8") as file:
             file.write(text)
-
-    def keep(self, table: str, last_step: int) -> None:
-        """Cut the rows after `last_step`, and a torn last line."""
-        write_jsonl(self.folder / f"{table}.jsonl", [row for row in self.rows(table) if row["step"] <= last_step])
-
-    def copy_rows(self, table: str, source: Path) -> None:
-        """Start `table` as a copy of another JSON-lines file."""
-        shutil.copyfile(source, self.folder / f"{table}.jsonl")
 
     def write(self, name: str, content: dict | list) -> None:
         """A whole JSON file (`env.json`), or JSON lines where the name says so (`items/topic_cloze.jsonl`)."""

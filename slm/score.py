@@ -30,7 +30,7 @@ def log_likelihoods(model, sequences: list[np.ndarray], prompts: list[int], eos:
         for row, i in enumerate(batch):
             tokens[row, 1 : len(sequences[i]) + 1] = sequences[i]
         ids = torch.from_numpy(tokens).to(model.device)
-        logits = model(input_ids=ids[:, :-1]).logits  # (B, T, V)
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits  # (B, T, V)
         chosen = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)  # (B, T)
         for row, i in enumerate(batch):
             scored = chosen[row, : len(sequences[i])].double()

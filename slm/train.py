@@ -6,24 +6,31 @@ CPU. Under wsd, runs that differ only in their token count share the constant-ra
 """
 
 import fcntl
+import json
 import logging
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning
 import torch
-import torch.nn.functional as F
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from slm.atomic import read_json, write_jsonl
-from slm.batches import TrainingData, validation_batches
+from slm.atomic import read_json, read_jsonl
+from slm.batches import MicroBatches, Share, TrainingData, Updates, validation_batches
 from slm.checkpoint import AtomicCheckpointIO, read_checkpoint
+from slm.execution import Execution, cluster_environment, lightning_strategy, rank, resolve
 from slm.flops import flops_per_token
-from slm.machine import Machine
-from slm.model import build
+from slm.loss import next_token_nats
+from slm.machine import CPU, Machine
+from slm.model import build, skeleton
+from slm.recorder import STAY, Recorder, Wish
 from slm.runlog import RunLog
 from slm.spec import RunSpec, TrainConfig
 from slm.store import TokenStore
@@ -51,14 +58,35 @@ def learning_rate(train: TrainConfig, step: int) -> float:
 class LanguageModel(lightning.LightningModule):
     """Next-token prediction: mean cross-entropy in nats over all targets of a batch."""
 
-    def __init__(self, run: RunSpec) -> None:
+    def __init__(self, run: RunSpec, execution: Execution, model) -> None:
         super().__init__()
-        self.run = run
-        self.model = build(run.model, run.train.seed)
-        self.grad_norm = 0.0
+        self.run, self.execution, self.model = run, execution, model
+        self.nats: list[torch.Tensor] = []
+        self.grad_norm = torch.zeros(())
+
+    def configure_model(self) -> None:
+        """Compile, and under fsdp2 shard block by block; once, before the optimizer sees the weights."""
+        for block in _blocks(self.model) if self.execution.compile else ():
+            block.compile(dynamic=False)
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            mesh = self.device_mesh["data_parallel"]
+            for block in _blocks(self.model):
+                fully_shard(block, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
+            self.model.nats = lambda *given: next_token_nats(self.model, *given)
+            register_fsdp_forward_method(self.model, "nats")
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return next_token_nats(self.model, batch[:, :-1], batch[:, 1:], "mean")
+        nats = getattr(self.model, "nats", None)  # where weights are sharded, fsdp2 gathers them around this method
+        given = batch[:, :-1], batch[:, 1:], "mean"
+        loss = nats(*given) if nats else next_token_nats(self.model, *given)
+        self.nats.append(loss.detach())
+        return loss
+
+    def taken_nats(self) -> torch.Tensor:
+        """Mean loss over the micro-batches since the last call, on the device."""
+        taken, self.nats = self.nats, []
+        return torch.stack(taken).mean() if len(taken) > 1 else taken[0]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only, as in the released code of Cuervo & Marxer 2024."""
@@ -74,60 +102,25 @@ class LanguageModel(lightning.LightningModule):
             group["lr"] = learning_rate(self.run.train, self.trainer.global_step)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.train.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.train.clip)
+        self.grad_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["recipe"] = {"run": self.run.fingerprint, "trunk": self.run.trunk}
+        checkpoint["model_config"] = json.loads(self.model.config.to_json_string(use_diff=False))
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Lightning counts micro-batches, of which another execution may have more or fewer to an update."""
+        batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        counters = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counted in ("total", "current"):
+            counters[counted] = {key: batches for key in counters[counted]}
 
 
-def next_token_nats(model, inputs: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Cross-entropy in nats of `targets` (B, T) given `inputs` (B, T)."""
-    logits = model(input_ids=inputs).logits  # (B, T, V)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
-
-
-class _Recorder(lightning.Callback):
-    """Writes the rows and the checkpoints of a run under way."""
-
-    def __init__(self, runlog: RunLog, run: RunSpec, machine: Machine, trunk: Path, report: Callable[[float], None]):
-        self.runlog, self.run, self.machine, self.trunk, self.report = runlog, run, machine, trunk, report
-        self.flops = flops_per_token(run.model)["flops_6n"]
-        self.branch_step = run.train.steps - run.train.decay_steps if run.train.schedule == "wsd" else None
-        self.rows: list[dict] = []
-        self.seconds_before = (runlog.rows("train") or [{"time": 0.0}])[-1]["time"]
-
-    def on_train_start(self, trainer, module) -> None:
-        self.started = self.saved = self.stepped = time.monotonic()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        step, tokens = trainer.global_step, trainer.global_step * self.run.train.batch_tokens
-        nats, grad_norm, now = float(outputs["loss"]), float(module.grad_norm), time.monotonic()
-        if not (math.isfinite(nats) and math.isfinite(grad_norm)):
-            raise ValueError(
-                f"run {self.run.name}: loss {nats}, gradient norm {grad_norm} at step {step}; the last good checkpoint "
-                f"is {self.runlog.checkpoint}; lower the learning rate ({self.run.train.learning_rate}) in the recipe"
-            )
-        row = {"step": step, "tokens": tokens, "flops": tokens * self.flops, "nats": nats}
-        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row["grad_norm"] = grad_norm
-        row["tokens_per_second"] = round(self.run.train.batch_tokens / (now - self.stepped), 1)
-        row["mfu"] = None  # no peak is known for a CPU
-        row["time"] = round(self.seconds_before + now - self.started, 3)
-        self.rows.append(row)
-        self.stepped = now
-        self.report(self.run.train.batch_tokens * self.flops)
-        if step == self.branch_step and not self._trunk_path(step).exists():
-            self._flush()
-            write_jsonl(self._trunk_path(step).with_suffix(".jsonl"), self.runlog.rows("train"))
-            trainer.save_checkpoint(self._trunk_path(step))
-        if now - self.saved > self.machine.checkpoint_seconds or step == self.run.train.steps:
-            self._flush()
-            trainer.save_checkpoint(self.runlog.checkpoint)
-            self.saved = time.monotonic()
-
-    def _trunk_path(self, step: int) -> Path:
-        return self.trunk / f"step-{step:08d}.ckpt"
-
-    def _flush(self) -> None:
-        self.runlog.append("train", self.rows)
-        self.rows = []
+def _blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The layers of a decoder: the longest list of modules in it."""
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    return list(max(lists, key=len))
 
 
 def train(
@@ -138,73 +131,134 @@ def train(
     machine: Machine,
     environment: dict,
     report: Callable[[float], None] = lambda flops: None,
+    wish: Wish = STAY,
 ) -> RunLog:
     """Train a run to its end, or do nothing if it is done.
 
     `stores` are those of `run.mix`, in its order; the first entry of `validation` is the run's own held-out store,
     whose loss is *the* loss of the run. `environment` is stored as `env.json`; `report` is told the FLOPs of every
-    update, shared ones included. `ValueError` if the folder holds another recipe, or another process trains there.
+    update, shared ones included. `ValueError` if the folder holds another recipe, or another process trains there;
+    `Leave`, with the state saved, soon after `wish` asks for it. Several devices call this once each.
     """
+    first = rank(machine) == 0
     log = RunLog.open(runs_root, run)
-    with open(log.folder / ".lock", "w") as lock:
-        _take(lock, log)
+    with _taken(log) if first else _joined():
         if log.is_done:
             return log
         for source, store in zip(run.mix, stores, strict=True):
             store.check_spec(source.store)
             store.verify()
-        torch.set_num_threads(machine.threads)
         trunk = Path(runs_root) / ".trunks" / run.trunk
-        started_from = _start_rows(log, run, trunk)
-        done = log.rows("train")[-1] if started_from else {"step": 0, "flops": 0.0, "time": 0.0}
-        if not (log.folder / "env.json").exists():
-            log.write("env.json", environment | {"started_from": {key: done[key] for key in ("step", "flops", "time")}})
+        start, done = _start(log, run, trunk, first)
+        updates = Updates(run, stores)
+        execution = _execution(log, run, machine, environment, done, first)
+        torch.set_num_threads(execution.threads)
         report(done["flops"])
-        module = LanguageModel(run)
-        trainer = _trainer(run, machine, _Recorder(log, run, machine, trunk, report))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's advice on loader workers and on mid-epoch resuming
-            trainer.fit(module, TrainingData(run, stores), ckpt_path=started_from)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-        _validate(log, run, module.model.to(trainer.strategy.root_device), validation, machine)
-        _finish(log, run, validation)
+        loggers = _loggers(log, machine, first)
+        recorder = Recorder(log, run, updates, execution, machine, trunk, report, wish, loggers, done["time"])
+        model = skeleton(run, read_checkpoint(start, mmap=True)) if start else build(run, machine.models)
+        module = LanguageModel(run, execution, model)
+        _fit(module, updates, recorder, execution, machine, start)
+        if first:
+            validate(log, validation, machine)
+            _finish(log, run, updates, validation)
     return log
 
 
-def _take(lock, log: RunLog) -> None:
-    """Wait up to ten seconds for a killed sweep's last worker to leave the folder."""
-    for _ in range(50):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            time.sleep(0.2)
-    raise ValueError(f"{log.folder} is being trained by another process: wait for it, or stop it")
+@contextmanager
+def _taken(log: RunLog) -> Iterator[None]:
+    """Hold the folder; wait up to ten seconds for a killed sweep's last worker to leave it."""
+    with open(log.folder / ".lock", "w") as lock:
+        for attempt in range(50):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == 49:
+                    raise ValueError(
+                        f"{log.folder} is being trained by another process: wait for it, or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield
 
 
-def _start_rows(log: RunLog, run: RunSpec, trunk: Path) -> Path | None:
-    """The checkpoint to start from, its own or the trunk's furthest one, with `train.jsonl` cut or copied to match."""
+@contextmanager
+def _joined() -> Iterator[None]:
+    """The first process of a run holds its folder for all of them."""
+    yield
+
+
+def _start(log: RunLog, run: RunSpec, trunk: Path, first: bool) -> tuple[Path | None, dict]:
+    """The checkpoint to start from, the run's own or the trunk's furthest one, and the last row before it.
+
+    The first process cuts or copies `train.jsonl` to match; `ValueError` if the checkpoint is of another recipe.
+    """
+    start, rows = None, []
     if log.checkpoint.exists():
-        log.keep("train", read_checkpoint(log.checkpoint)["global_step"])
-        return log.checkpoint
-    log.keep("train", 0)
-    if run.train.schedule == "wsd" and trunk.exists():
+        start, rows = log.checkpoint, log.rows("train")
+    elif run.train.schedule == "wsd":
         stable = run.train.steps - run.train.decay_steps
         usable = [path for path in sorted(trunk.glob("step-*.ckpt")) if int(path.stem.split("-")[1]) <= stable]
         if usable:
-            log.copy_rows("train", usable[-1].with_suffix(".jsonl"))
-            return usable[-1]
-    return None
+            start, rows = usable[-1], read_jsonl(usable[-1].with_suffix(".jsonl"))
+    step = 0
+    if start:
+        header = read_checkpoint(start, mmap=True)
+        own, step = start == log.checkpoint, header["global_step"]
+        if header.get("recipe", {}).get("run" if own else "trunk") != (run.fingerprint if own else run.trunk):
+            raise ValueError(f"{start} is a checkpoint of another recipe: delete it and train again")
+    rows = [row for row in rows if row["step"] <= step]
+    if len(rows) != step:
+        raise ValueError(f"{log.folder / 'train.jsonl'} lacks rows before step {step}: delete the folder, train anew")
+    if first:
+        log.write("train.jsonl", rows)
+    return start, rows[-1] if rows else {"step": 0, "flops": 0.0, "time": 0.0}
 
 
-def _trainer(run: RunSpec, machine: Machine, recorder: lightning.Callback) -> lightning.Trainer:
-    return lightning.Trainer(
+def _execution(log: RunLog, run: RunSpec, machine: Machine, environment: dict, done: dict, first: bool) -> Execution:
+    """The execution of this start; `env.json` gets a line for each that differs from the one before."""
+    path = log.folder / "env.json"
+    known = read_json(path) if path.exists() else None
+    earlier = {k: v for k, v in known["executions"][-1].items() if k != "from_step"} if known else None
+    execution = resolve(run, machine, earlier)
+    if first and (known is None or asdict(execution) != earlier):
+        begun = known or environment | {"started_from": {key: done[key] for key in ("step", "flops", "time")}}
+        lines = begun.get("executions", []) + [{"from_step": done["step"]} | asdict(execution)]
+        log.write("env.json", begun | {"executions": lines})
+    return execution
+
+
+def _loggers(log: RunLog, machine: Machine, first: bool) -> list:
+    """Loggers that the machine wants beside the JSON lines, of the first process."""
+    made = {
+        "tensorboard": lambda: TensorBoardLogger(log.folder, name="tensorboard", version=""),
+        "wandb": lambda: WandbLogger(save_dir=log.folder, name=log.spec.name, id=log.spec.fingerprint, resume="allow"),
+    }
+    unknown = set(machine.loggers) - set(made)
+    if unknown:
+        raise ValueError(f"no logger {sorted(unknown)}: choose from {', '.join(made)}")
+    try:
+        return [made[name]() for name in machine.loggers] if first else []
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"a logger is not installed ({error}): pip install 'slm[tensorboard]' or 'slm[wandb]'"
+        ) from None
+
+
+def _fit(
+    module: LanguageModel, updates: Updates, recorder: Recorder, execution: Execution, machine: Machine, start
+) -> None:
+    share = Share(rank=rank(machine), world=execution.devices, micro_batch=execution.micro_batch)
+    batches = MicroBatches(updates, share)
+    trainer = lightning.Trainer(
         accelerator=machine.accelerator,
-        devices=1,
-        precision=run.train.precision,
-        max_steps=run.train.steps,
+        strategy=lightning_strategy(execution, machine),
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        precision=module.run.train.precision,
+        max_steps=module.run.train.steps,
         max_epochs=-1,
+        accumulate_grad_batches=batches.per_update,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,
@@ -213,30 +267,36 @@ def _trainer(run: RunSpec, machine: Machine, recorder: lightning.Callback) -> li
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[recorder],
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],  # one device: SLURM's variables mean nothing to it
+        plugins=[AtomicCheckpointIO(), cluster_environment(execution.devices)],
         default_root_dir=recorder.runlog.folder,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on loader workers and on mid-epoch resuming
+        trainer.fit(module, TrainingData(batches, prefetch=execution.device not in ("cpu", "mps")), ckpt_path=start)
+    for logger in recorder.loggers:
+        logger.finalize("success")
+    if trainer.interrupted:
+        raise KeyboardInterrupt
 
 
 @torch.inference_mode()
-def _validate(log: RunLog, run: RunSpec, model, validation: dict[str, TokenStore], machine: Machine) -> None:
-    """One row per store: sums over every token of it, in float64."""
-    model.eval()
-    rows = []
+def validate(log: RunLog, validation: dict[str, TokenStore], machine: Machine) -> None:
+    """Write `val.jsonl`, a row per store: sums over all tokens, in float64, under the weights that were saved."""
+    run, model, rows = log.spec, trained_model(log, machine), []
     for name, store in validation.items():
         store.verify()
-        nats = 0.0
+        nats = torch.zeros((), dtype=torch.float64)
         for inputs, targets in validation_batches(store, run.model.context, machine.score_tokens):
             inputs, targets = inputs.to(model.device), targets.to(model.device)
-            nats += float(next_token_nats(model, inputs, targets, "none").double().sum())
+            nats += next_token_nats(model, inputs, targets, "none").double().sum().cpu()
         row = {"step": run.train.steps, "tokens": run.train.tokens}
         row["flops"] = run.train.tokens * flops_per_token(run.model)["flops_6n"]
-        row |= {"store": name, "sum_nats": nats, "num_tokens": store.num_tokens}
+        row |= {"store": name, "sum_nats": float(nats), "num_tokens": store.num_tokens}
         rows.append(row | {"num_units": store.num_units, "seconds": store.seconds})
     log.write("val.jsonl", rows)
 
 
-def _finish(log: RunLog, run: RunSpec, validation: dict[str, TokenStore]) -> None:
+def _finish(log: RunLog, run: RunSpec, updates: Updates, validation: dict[str, TokenStore]) -> None:
     rows = log.rows("train")
     assert [row["step"] for row in rows] == list(range(1, run.train.steps + 1)), f"{log.folder}: rows are missing"
     start = read_json(log.folder / "env.json")["started_from"]
@@ -247,15 +307,17 @@ def _finish(log: RunLog, run: RunSpec, validation: dict[str, TokenStore]) -> Non
             "flops": rows[-1]["flops"],
             "flops_here": rows[-1]["flops"] - start["flops"],
             "seconds": round(rows[-1]["time"] - start["time"], 3),
+            "sources": updates.usage(),
             "validation": next(iter(validation)),
         }
     )
 
 
-def trained_model(log: RunLog, accelerator: str = "cpu"):
-    """The `LlamaForCausalLM` of a finished run, in evaluation mode."""
+def trained_model(log: RunLog, machine: Machine = CPU):
+    """The model of a finished run, in evaluation mode, on the machine's device."""
     run = log.spec
-    model = build(run.model, run.train.seed)
-    state = read_checkpoint(log.checkpoint)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): weight for name, weight in state.items()})
-    return model.to("cuda" if accelerator == "gpu" else accelerator).eval()
+    saved = read_checkpoint(log.checkpoint)
+    model = skeleton(run, saved)
+    model.load_state_dict({name.removeprefix("model."): weight for name, weight in saved["state_dict"].items()})
+    device = machine.device()
+    return model.to(f"cuda:{machine.gpu}" if device == "cuda" else device).eval()

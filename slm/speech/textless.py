@@ -152,7 +152,7 @@ def _started(spec: UnitSpec, machine: Machine) -> subprocess.Popen:
         "--clusters": spec.clusters,
         "--centres-sha256": spec.published.sha256,
         "--accelerator": machine.accelerator,
-        "--threads": machine.threads,
+        "--threads": machine.threads or 1,
     }
     command = [str(machine.textless_python), str(_BRIDGE)]
     command += [str(part) for option in options.items() for part in option]

@@ -109,7 +109,9 @@ def write_run(root: Path, spec: RunSpec, noise: float, generator: np.random.Gene
     log.append("scores", [at_end | row for row in score_rows(spec, per_token, skill, generator)])
     train_store = {"role": "train", "fingerprint": "0" * 12, "num_tokens": 3_000_000, "num_units": 1, "seconds": 1.0}
     log.write("env.json", {"commit": "abc123", "machine": {"threads": 1}, "versions": {}, "stores": {"s": train_store}})
-    log.finish(at_end | {"steps": spec.train.steps, "seconds": float(seconds[-1]), "validation": store})
+    seen = {"tokens": spec.train.tokens, "unique_tokens": min(spec.train.tokens, 3_000_000), "dropped_tokens": 5}
+    told = {"steps": spec.train.steps, "seconds": float(seconds[-1]), "sources": [seen], "validation": store}
+    log.finish(at_end | told)
 
 
 def score_rows(spec: RunSpec, per_token: float, skill: float, generator: np.random.Generator) -> list[dict]:

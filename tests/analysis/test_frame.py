@@ -40,12 +40,14 @@ def test_rates_are_sums_divided_and_missing_where_they_mean_nothing(synthetic, t
     assert np.isnan(runs.loc["text", "nats_per_unit"]) and np.isnan(runs.loc["text", "nats_per_second"])
 
 
-def test_unique_tokens_are_capped_by_the_store_and_by_what_was_seen(synthetic, tmp_path):
+def test_unique_tokens_are_those_that_were_counted(synthetic, tmp_path):
     spec, folder = one_run(synthetic, tmp_path)
     assert frame.collect(tmp_path, "micro")[0].runs.loc[0, "epochs"] == 1.0
-    env = json.loads((folder / "env.json").read_text())
-    env["stores"]["s"]["num_tokens"] = spec.train.tokens // 4
-    (folder / "env.json").write_text(json.dumps(env))
+    done = json.loads((folder / "done.json").read_text())
+    done["sources"] *= 2
+    for source in done["sources"]:
+        source["unique_tokens"] = spec.train.tokens // 8
+    (folder / "done.json").write_text(json.dumps(done))
     row = frame.collect(tmp_path, "micro")[0].runs.loc[0]
     assert (row["unique_tokens"], row["epochs"]) == (spec.train.tokens // 4, 4.0)
 
@@ -78,7 +80,7 @@ def test_unfinished_runs_are_skipped_and_named(synthetic, tmp_path):
     [
         ("val.jsonl", "sum_nats", "sum_bits"),
         ("scores.jsonl", '"value"', '"result"'),
-        ("env.json", "num_tokens", "tokens"),
+        ("done.json", "unique_tokens", "distinct_tokens"),
         ("done.json", "validation", "valid"),
         ("train.jsonl", '"nats"', '"loss"'),
         ("val.jsonl", "units-validation", "units-somewhere"),

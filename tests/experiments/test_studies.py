@@ -1,30 +1,105 @@
 """Studies: what every list of runs must satisfy, at every scale, before anything is trained."""
 
+import csv
 import os
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from data.stores import BENCHMARKS, SWEEP, stores
-from experiments.launch import _chains
+from experiments.plan import Job, chains
+from experiments.recipe import Family, counts, isoflop
 from experiments.scales import SCALES
 from experiments.studies import STUDIES, benchmark_stores, held_out_stores, runs_of, training_stores, unique
-from slm.flops import training_flops
+from slm.flops import params_total, training_flops
 
 MICRO = SCALES["micro"]
+UNITS = Family(name="units", mixture=MICRO.mixture)
 
 
 def micro_runs():
-    return unique([run for study in STUDIES for run in runs_of(study, MICRO)])
+    return unique([run for study in MICRO.studies for run in runs_of(study, MICRO)])
+
+
+def supported(scale) -> list[str]:
+    """The studies that a scale has data and a price for."""
+    found = []
+    for study in STUDIES:
+        try:
+            found += [study] if runs_of(study, scale) else []
+        except ValueError:
+            pass
+    return found
 
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=lambda scale: scale.name)
 def test_every_study_of_every_scale_is_a_list_of_distinct_runs(scale):
-    runs = unique([run for study in scale.studies for run in runs_of(study, scale)])
-    assert runs and set(scale.studies) <= set(STUDIES)
+    studies = supported(scale)
+    assert unique([run for study in studies for run in runs_of(study, scale)])
+    assert set(scale.studies) | {"scaling", "cosine"} <= set(studies)
+
+
+@pytest.mark.parametrize(
+    ("study", "scale", "message"),
+    [
+        ("released", "micro", "at scale paper, not at micro"),
+        ("text", "paper", "scale paper has no data or no price for study text"),
+        ("repeats", "mini", "scale mini has no data or no price for study repeats"),
+        ("synthetic", "mini", "scale mini has one"),
+        ("warm", "tiny", "not scale tiny"),
+    ],
+)
+def test_a_study_that_a_scale_does_not_support_is_refused_with_the_reason(study, scale, message):
+    with pytest.raises(ValueError, match=message):
+        runs_of(study, SCALES[scale])
+
+
+def test_all_of_micro_is_what_the_results_were_made_with():
+    with open(Path(__file__).parents[2] / "analysis/results/micro/runs.csv", encoding="utf-8", newline="") as file:
+        published = {(row["name"], int(row["params_total"]), int(row["tokens"])) for row in csv.DictReader(file)}
+    assert {(run.name, params_total(run.model), run.train.tokens) for run in micro_runs()} == published
+
+
+@pytest.mark.parametrize("scale", [SCALES["tiny"], MICRO], ids=lambda scale: scale.name)
+def test_cosine_runs_are_the_points_of_scaling_without_a_trunk(scale):
+    scaling, cosine = runs_of("scaling", scale), runs_of("cosine", scale)
+    assert {(run.size, run.train.tokens) for run in scaling} == {(run.size, run.train.tokens) for run in cosine}
+    assert len({run.trunk for run in cosine}) == len(scale.sizes)  # a recipe each, but for the tokens
+    assert {run.train.schedule for run in cosine} == {"cosine"}
+    assert all(run.train.decay_steps == 0 and run.train.warmup_steps == scale.warmup_steps for run in cosine)
+
+
+@pytest.mark.parametrize("study", ["repeats", "isoflop"])
+def test_branches_of_other_studies_start_from_the_trunks_of_scaling(study):
+    trunks = {run.size: run.trunk for run in runs_of("scaling", MICRO) if run.train.seed == 0}
+    assert all(run.trunk == trunks[run.size] for run in runs_of(study, MICRO))
+
+
+def test_a_flop_budget_is_met_within_one_percent_at_several_sizes():
+    met: dict[str, set[str]] = {}
+    for run in runs_of("isoflop", MICRO):
+        flops = training_flops(run.model, run.train.tokens)["flops_6n"]
+        assert flops == pytest.approx(float(run.budget), rel=0.01)
+        met.setdefault(run.budget, set()).add(run.size)
+    assert set(met) == {"2.5e11", "5e11", "1e12"} and min(map(len, met.values())) >= 3
+
+
+def test_a_budget_that_no_whole_updates_meet_is_refused():
+    assert counts(MICRO, UNITS, ("w32",), (102_400 + 1000,))[0].train.tokens == 102_400
+    with pytest.raises(ValueError, match=r"21.50 updates of 2,048 tokens, and 22 updates move the budget by \+2.3%"):
+        counts(MICRO, UNITS, ("w32",), (21.5 * 2048,))
+    with pytest.raises(ValueError, match="0 updates move the budget by -100.0%: take a budget of 50 updates or more"):
+        counts(MICRO, UNITS, ("w32",), (100,))
+    with pytest.raises(ValueError, match=r"run units/1e10/w32: 58,652 tokens \(1e\+10 FLOPs\) are 28.64 updates"):
+        isoflop(MICRO, UNITS, ("w32", "w48"), (1e10,))
+    with pytest.raises(ValueError, match=r"1e\+06 FLOPs give none of w32, w48 between 1 and 1,200 tokens"):
+        isoflop(MICRO, UNITS, ("w32", "w48"), (1e6,))
+    with pytest.raises(ValueError, match="no size '20M' at scale micro: choose one of w32"):
+        counts(MICRO, UNITS, ("20M",), (1e9,))
 
 
 def test_the_demo_stays_within_its_budget():
@@ -79,11 +154,11 @@ def test_one_name_for_two_recipes_and_two_names_for_one_are_refused():
 
 def test_chains_hold_every_run_once_in_order_of_tokens():
     runs = micro_runs()
-    chains = _chains(runs)
-    assert sorted(run.name for chain in chains for run in chain) == sorted(run.name for run in runs)
-    for chain in chains:
-        assert len({run.trunk for run in chain}) == 1
-        assert [run.train.tokens for run in chain] == sorted(run.train.tokens for run in chain)
+    found = chains([Job(run=run, train=(), held_out=(), benchmarks=()) for run in runs])
+    assert sorted(job.run.name for chain in found for job in chain) == sorted(run.name for run in runs)
+    for chain in found:
+        assert len({job.run.trunk for job in chain}) == 1
+        assert [job.run.train.tokens for job in chain] == sorted(job.run.train.tokens for job in chain)
 
 
 def experiments(*arguments: str, root) -> subprocess.CompletedProcess:

@@ -14,14 +14,15 @@ def test_another_recipe_in_the_folder_is_refused_with_the_differences(tmp_path, 
         RunLog.open(tmp_path, run_of(seed=1))
 
 
-def test_rows_are_cut_after_the_step_and_a_torn_line_is_no_row(tmp_path, run_of):
+def test_a_torn_line_is_no_row_and_the_tail_holds_the_last_ones(tmp_path, run_of):
     log = RunLog.open(tmp_path, run_of())
     log.append("train", [{"step": step} for step in (1, 2, 3)])
     with open(log.folder / "train.jsonl", "a") as file:
         file.write('{"step": 4, "na')
     assert [row["step"] for row in log.rows("train")] == [1, 2, 3]
-    log.keep("train", 2)
-    assert (log.folder / "train.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert log.tail("train") == log.rows("train")
+    assert log.tail("train", 30) == [{"step": 3}], "the line that 30 bytes cut is left out"
+    assert log.tail("val") == []
 
 
 def test_a_bad_line_in_the_middle_is_named(tmp_path, run_of):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from slm.evals.choice import accuracies, choose
-from slm.model import build
+from slm.model import from_scratch
 from slm.score import log_likelihoods
 from slm.spec import ModelConfig
 from slm.store import Document, write_store
@@ -18,7 +18,7 @@ EOS = VOCABULARY - 1
 def model():
     """Weights ten times larger than a fresh model's, so that likelihoods differ from token to token."""
     config = ModelConfig(layers=2, width=16, heads=2, hidden=32, vocabulary=VOCABULARY, context=64, init_std=0.2)
-    return build(config, 0).eval()
+    return from_scratch(config, 0).eval()
 
 
 def naive(model, sequence: np.ndarray, prompt: int) -> tuple[float, float]:

@@ -1,0 +1,132 @@
+"""A sweep on a real SLURM of one node, disturbed in every way it knows, ends with the numbers of a calm one."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.launch import train_here
+from experiments.plan import jobs
+from experiments.scales import SCALES
+from experiments.slurm import Request, queued, submit
+from experiments.studies import held_out_stores, runs_of
+from slm.atomic import read_json
+from slm.machine import Machine
+from slm.runlog import RunLog
+
+ROOT = Path(__file__).parents[2]
+TINY = SCALES["tiny"]
+TIMING = ("time", "tokens_per_second", "mfu")
+MACHINE = Machine(accelerator="cpu", checkpoint_seconds=2.0)
+
+
+def is_running() -> bool:
+    return bool(shutil.which("sbatch")) and subprocess.run(["sinfo"], capture_output=True).returncode == 0
+
+
+pytestmark = [pytest.mark.slurm, pytest.mark.skipif(not is_running(), reason="no SLURM is running here: .ci/slurm")]
+
+
+def slurm(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def wait_for(what, seconds: float, root: Path) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        logs = "\n".join(path.read_text()[-3000:] for path in root.rglob("*_log.out"))
+        assert time.monotonic() < deadline, f"SLURM took too long\n{slurm('squeue')}\n{logs}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("slurm")
+    run = runs_of("scaling", TINY)[0]
+    names = ["stories-train/units", *held_out_stores(run, TINY)]
+    names += [f"{benchmark}/units" for benchmark in ("minimal_pairs", "topic_cloze", "story_cloze")]
+    command = [sys.executable, "-m", "data", "prepare", *names, "--scale", "tiny", "--workers", "2"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"SLM_ROOT": str(root)}, check=True)
+    return root
+
+
+def run_of(name: str, updates: int, seed: int):
+    run = runs_of("scaling", TINY)[0]
+    train = replace(run.train, tokens=updates * run.train.batch_tokens, seed=seed)
+    return replace(run, name=f"slurm/{name}", budget=str(updates), train=train)
+
+
+def process_of(sweep: Path, task: int) -> int:
+    """The Python process of a task of the array."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            environment = (path / "environ").read_bytes().split(b"\0")
+            if f"SLURM_ARRAY_TASK_ID={task}".encode() in environment and "python" in (path / "exe").readlink().name:
+                if f"{sweep}".encode() in (path / "cmdline").read_bytes():
+                    return int(path.name)
+    raise AssertionError(f"task {task} has no process")
+
+
+def facts(root: Path, run) -> tuple:
+    log = RunLog(root / "runs" / "tiny" / run.name)
+    rows = [{k: v for k, v in row.items() if k not in TIMING} for row in log.rows("train")]
+    steps = [row["step"] for row in rows]
+    assert steps == list(range(1, run.train.steps + 1)), "every update once"
+    return rows, log.rows("val"), log.rows("scores")
+
+
+def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path):
+    root = tmp_path / "disturbed"
+    (root / "stores").parent.mkdir()
+    (root / "stores").symlink_to(prepared / "stores")
+    short = [run_of(f"short{seed}", 800, seed) for seed in range(3)]
+    requeued, killed = run_of("requeued", 2000, 3), run_of("killed", 2000, 4)
+    long = run_of("long", 5000, 5)
+    runs = [*short, requeued, killed, long]
+
+    def launch() -> str:
+        missing = [run for run in runs if not RunLog(root / "runs" / "tiny" / run.name).is_done]
+        return submit("test", jobs(missing, TINY, root), "tiny", root, MACHINE, Request(minutes=1), dirty=True)
+
+    def rows(run) -> int:
+        path = root / "runs" / "tiny" / run.name / "train.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def ended() -> bool:
+        return not slurm("squeue", "--noheader", "--jobs", array)
+
+    array = launch()
+    sweep = next((root / "sweeps" / "tiny" / "launches").iterdir())
+    tasks = {task[0][0]["run"]["name"]: i for i, task in enumerate(read_json(sweep / "sweep.json")["tasks"])}
+    assert set(queued("tiny", root)) == {run.name for run in runs}
+    wait_for(lambda: rows(requeued) > 300, 120, root)
+    slurm("scontrol", "requeue", f"{array}_{tasks[requeued.name]}")
+    wait_for(lambda: rows(killed) > 300, 120, root)
+    os.kill(process_of(sweep, tasks[killed.name]), signal.SIGKILL)
+    subprocess.run(["pkill", "-x", "slurmctld"], check=True)
+    time.sleep(1)
+    subprocess.run(["slurmctld"], check=True)
+    wait_for(ended, 400, root)
+    assert not RunLog(root / "runs" / "tiny" / killed.name).is_done, "a killed task is not silently run again"
+
+    array = launch()
+    wait_for(ended, 600, root)
+    logs = "\n".join(path.read_text() for path in root.rglob("*_log.out"))
+    assert "saved; requeueing" in logs, logs
+    assert {run.name for run in runs if not RunLog(root / "runs" / "tiny" / run.name).is_done} == set(), logs
+
+    calm = tmp_path / "calm"
+    calm.mkdir()
+    (calm / "stores").symlink_to(prepared / "stores")
+    train_here(jobs(runs, TINY, calm), "tiny", calm, replace(MACHINE, processes=2))
+    for run in runs:
+        assert facts(root, run) == facts(calm, run), run.name
