@@ -36,9 +36,9 @@ def complete(
     runs_root = root / "runs" / scale
     log = RunLog(runs_root / job.run.name)
     opened = {name: TokenStore(store_folder(root, scale, name)) for name in job.stores}
+    (log.folder / "error.json").unlink(missing_ok=True)
     try:
         if not log.is_done:
-            (log.folder / "error.json").unlink(missing_ok=True)
             own, held_out = [opened[name] for name in job.train], {name: opened[name] for name in job.held_out}
             train(job.run, own, held_out, runs_root, machine, _environment(job, machine, opened), report, wish)
         elif not log.rows("val"):  # taken over from elsewhere

@@ -72,6 +72,8 @@ def side_by_side(
                 try:
                     future.result()
                 except BrokenProcessPool:
+                    if wishes():  # the signal that asks to leave met a worker that was still starting
+                        return False
                     raise ValueError("a worker was killed, perhaps for its memory: run again, with fewer") from None
                 except (ValueError, OSError, RuntimeError) as error:
                     failures.append(str(error))

@@ -111,6 +111,7 @@ def _sbatch(folder: Path, count: int, machine: Machine, request: Request) -> str
         signal_delay_s=request.notice_seconds,
         array_parallelism=request.at_once,
         additional_parameters={"requeue": True, "chdir": str(CLONE)},
+        srun_args=["--kill-on-bad-exit=1"],  # or the other devices would wait for one that failed
         stderr_to_stdout=True,
         **({"gpus_per_node": machine.devices} if on_gpu else {}),
         **({"mem": f"{request.memory_gb}GB"} if request.memory_gb else {}),

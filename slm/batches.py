@@ -18,6 +18,7 @@ from slm.spec import RunSpec
 from slm.store import TokenStore
 
 _BLOCK = 100_000  # slots over which a mixture's shares are exact
+_AHEAD = 4096  # slots whose addresses are made at once
 
 
 class Windows:
@@ -63,6 +64,7 @@ class Updates:
         self.rows = run.train.batch_tokens // run.model.context
         shares = np.array([source.weight for source in run.mix])
         self.quota = _quota(shares / shares.sum())
+        self._known, self._from = np.empty((0, 2), dtype=np.int64), 0
 
     def addresses(self, first: int, last: int) -> np.ndarray:
         """(source, window) of slots [first, last), counted over all updates: (last - first, 2)."""
@@ -86,10 +88,13 @@ class Updates:
             windows[mine] = _permutation(self.seed, s, e, self.windows[s].count)[place[mine]]
         return windows
 
-    def read(self, addresses: np.ndarray) -> torch.Tensor:
-        """The token ids at some addresses: (rows, T + 1)."""
-        ids = np.empty((len(addresses), self.context + 1), dtype=np.int64)
-        for row, (source, window) in zip(ids, addresses.tolist(), strict=True):
+    def read(self, first: int, last: int) -> torch.Tensor:
+        """The token ids of slots [first, last): (last - first, T + 1)."""
+        if first < self._from or last > self._from + len(self._known):
+            self._from, self._known = first, self.addresses(first, max(last, first + _AHEAD))
+        ids = np.empty((last - first, self.context + 1), dtype=np.int64)
+        known = self._known[first - self._from : last - self._from]
+        for row, (source, window) in zip(ids, known.tolist(), strict=True):
             self.windows[source].read(window, row)
         return torch.from_numpy(ids)
 
@@ -174,7 +179,7 @@ class MicroBatches(Dataset):
     def __getitem__(self, i: int) -> torch.Tensor:
         step, part = divmod(i, self.per_update)
         first = step * self.updates.rows + self.offset + part * self.size
-        return self.updates.read(self.updates.addresses(first, first + self.size))
+        return self.updates.read(first, first + self.size)
 
 
 class TrainingData(lightning.LightningDataModule):

@@ -5,6 +5,7 @@ the system's temporary folder, which is not atomic across file systems.
 """
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, path)
-        except RuntimeError as error:  # what torch makes of a failed write
+        except (RuntimeError, OSError) as error:  # torch makes either of a failed write
             raise OSError(f"cannot write {path} ({str(error).splitlines()[0]}): is the disk full?") from None
         finally:
             beside.unlink(missing_ok=True)
@@ -35,6 +36,20 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint with the checksums (CRC-32) in it, which torch writes and does not read.
+
+    `ValueError` names a file that is torn or altered.
+    """
+    try:
+        with zipfile.ZipFile(path) as records:
+            wrong = records.testzip()
+    except (zipfile.BadZipFile, EOFError) as error:
+        wrong = str(error)
+    if wrong:
+        raise ValueError(f"{path} is torn or altered ({wrong}): delete it and train again")
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict:

@@ -111,7 +111,7 @@ class Recorder(lightning.Callback):
         if not self.pending:
             return
         steps, rates, nats, norms, times = zip(*self.pending, strict=True)
-        fetched = torch.stack([torch.stack(nats), torch.stack(norms)]).double()  # (2, updates)
+        fetched = torch.stack([torch.stack(nats), torch.stack(norms)])  # (2, updates)
         if self.world > 1:  # a loss is the mean over devices; the norm is that of all devices already
             distributed.all_reduce(fetched.div_(self.world))
         now = time.monotonic()

@@ -24,7 +24,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from slm.atomic import read_json, read_jsonl
 from slm.batches import MicroBatches, Share, TrainingData, Updates, validation_batches
-from slm.checkpoint import AtomicCheckpointIO, read_checkpoint
+from slm.checkpoint import AtomicCheckpointIO, read_checkpoint, verify
 from slm.execution import Execution, cluster_environment, lightning_strategy, rank, resolve
 from slm.flops import flops_per_token
 from slm.loss import next_token_nats
@@ -203,6 +203,8 @@ def _start(log: RunLog, run: RunSpec, trunk: Path, first: bool) -> tuple[Path | 
             start, rows = usable[-1], read_jsonl(usable[-1].with_suffix(".jsonl"))
     step = 0
     if start:
+        if first:
+            verify(start)
         header = read_checkpoint(start, mmap=True)
         own, step = start == log.checkpoint, header["global_step"]
         if header.get("recipe", {}).get("run" if own else "trunk") != (run.fingerprint if own else run.trunk):
@@ -317,6 +319,7 @@ def trained_model(log: RunLog, machine: Machine = CPU):
     """The model of a finished run, in evaluation mode, on the machine's device."""
     run = log.spec
     saved = read_checkpoint(log.checkpoint)
+    verify(log.checkpoint)
     model = skeleton(run, saved)
     model.load_state_dict({name.removeprefix("model."): weight for name, weight in saved["state_dict"].items()})
     device = machine.device()

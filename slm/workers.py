@@ -37,7 +37,8 @@ def stop(pool: ProcessPoolExecutor) -> None:
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops its workers
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # Ctrl-C and SLURM are the parent's business
+        signal.signal(asked, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     if prepare:
         prepare(*arguments)

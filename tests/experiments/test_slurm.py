@@ -130,3 +130,55 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
     train_here(jobs(runs, TINY, calm), "tiny", calm, replace(MACHINE, processes=2))
     for run in runs:
         assert facts(root, run) == facts(calm, run), run.name
+
+
+def test_the_command_launches_and_says_what_slurm_refuses(prepared, tmp_path):
+    (tmp_path / "stores").symlink_to(prepared / "stores")
+    command = [sys.executable, "-m", "experiments"]
+    asked = [*command, "launch", "scaling", "--scale", "tiny", "--hours", "0.2", "--accelerator", "cpu", "--dirty"]
+    environment = os.environ | {"SLM_ROOT": str(tmp_path), "COLUMNS": "150"}
+
+    def said(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    refused = said(*asked, "--partition", "nowhere")
+    assert refused.returncode == 2 and "invalid partition" in refused.stderr and "sinfo" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    done = said(*asked, "--processes", "2")
+    assert done.returncode == 0 and "submitted" in done.stdout, done.stderr
+    again = said(*asked, "--processes", "2")
+    assert "in the queue already" in again.stdout and "submitted" not in again.stdout, again.stdout + again.stderr
+    runs = runs_of("scaling", TINY)
+    wait_for(lambda: all(RunLog(tmp_path / "runs" / "tiny" / run.name).is_done for run in runs), 300, tmp_path)
+    wait_for(lambda: not queued("tiny", tmp_path), 60, tmp_path)
+    assert "all runs of scaling are trained and scored" in said(*asked).stdout
+    shown = said(*command, "status", "scaling", "--scale", "tiny").stdout
+    assert shown.count(" done ") == len(runs)
+
+
+def test_two_tasks_of_slurm_train_one_run_together(prepared, tmp_path):
+    (tmp_path / "stores").symlink_to(prepared / "stores")
+    run = run_of("together", 64, 0)
+    machine = replace(MACHINE, devices=2)
+    # an update of tiny is one window, which two devices cannot share
+    train = replace(run.train, batch_tokens=2 * run.train.batch_tokens, tokens=64 * run.train.batch_tokens)
+    run = replace(run, train=train)
+    submit("together", jobs([run], TINY, tmp_path), "tiny", tmp_path, machine, Request(minutes=10), dirty=True)
+    log = RunLog(tmp_path / "runs" / "tiny" / run.name)
+    wait_for(lambda: log.is_done, 200, tmp_path)
+    wait_for(lambda: not queued("tiny", tmp_path), 60, tmp_path)
+    (execution,) = read_json(log.folder / "env.json")["executions"]
+    assert (execution["devices"], execution["strategy"]) == (2, "ddp") and len(log.rows("train")) == 32
+    assert {row["eval"] for row in log.rows("scores")} == {"minimal_pairs", "topic_cloze", "story_cloze"}
+
+
+def test_runs_side_by_side_outlive_their_time_limit(prepared, tmp_path):
+    (tmp_path / "stores").symlink_to(prepared / "stores")
+    runs = [run_of(f"side{seed}", 3500, seed) for seed in (6, 7)]
+    machine = replace(MACHINE, processes=2)
+    submit("side", jobs(runs, TINY, tmp_path), "tiny", tmp_path, machine, Request(minutes=1), dirty=True)
+    wait_for(lambda: all(RunLog(tmp_path / "runs" / "tiny" / run.name).is_done for run in runs), 400, tmp_path)
+    wait_for(lambda: not queued("tiny", tmp_path), 60, tmp_path)
+    (log,) = tmp_path.rglob("*_log.out")
+    assert "saved; requeueing" in log.read_text()
+    assert all(facts(tmp_path, run)[0] for run in runs)

@@ -17,9 +17,9 @@ from slm.train import train
 CPU = Machine(accelerator="cpu")
 
 
-def on_two(run, stores, root: Path, strategy: str, micro_batch: int | None = None, leave_after: int = 0) -> str:
+def on_two(runs, stores, root: Path, strategy: str, micro_batch: int | None = None, leave_after: int = 0) -> str:
     told = {name: str(store.folder) for name, store in stores.items()}
-    told |= {"run": to_json(run), "root": str(root), "strategy": strategy, "micro_batch": micro_batch}
+    told |= {"runs": to_json(runs), "root": str(root), "strategy": strategy, "micro_batch": micro_batch}
     write_json(root / "told.json", told | {"leave_after": leave_after})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += [str(Path(__file__).with_name("two_devices.py")), str(root / "told.json")]
@@ -41,17 +41,20 @@ def assert_close(one: RunLog, other: RunLog) -> None:
 
 @pytest.mark.parametrize(("strategy", "micro_batch"), [("ddp", 2), ("fsdp2", None)])
 def test_two_devices_train_what_one_trains_and_one_continues_it(toy_stores, run_of, tmp_path, strategy, micro_batch):
-    run = run_of(256 * 40, batch_tokens=256, warmup_steps=4, learning_rate=3e-3)
+    """Two runs, the second from the trunk of the first; then the first again, left by two devices, ended by one."""
+    runs = [run_of(256 * steps, batch_tokens=256, warmup_steps=4, learning_rate=3e-3) for steps in (32, 40)]
     own = [toy_stores["train"]], {"held-out": toy_stores["validation"]}
-    alone = train(run, *own, tmp_path / "alone", CPU, {})
+    alone = [train(run, *own, tmp_path / "alone", CPU, {}) for run in runs]
     (tmp_path / "two").mkdir()
-    on_two(run, toy_stores, tmp_path / "two", strategy, micro_batch)
-    assert_close(RunLog(tmp_path / "two" / run.name), alone)
+    on_two(runs, toy_stores, tmp_path / "two", strategy, micro_batch)
+    for run, log in zip(runs, alone, strict=True):
+        assert_close(RunLog(tmp_path / "two" / run.name), log)
+    assert read_json(tmp_path / "two" / runs[1].name / "env.json")["started_from"]["step"] == 24
     (tmp_path / "mixed").mkdir()
-    assert "left" in on_two(run, toy_stores, tmp_path / "mixed", strategy, micro_batch, leave_after=16)
-    mixed = RunLog(tmp_path / "mixed" / run.name)
+    assert "left" in on_two(runs[:1], toy_stores, tmp_path / "mixed", strategy, micro_batch, leave_after=16)
+    mixed = RunLog(tmp_path / "mixed" / runs[0].name)
     assert len(mixed.rows("train")) == 16 and not mixed.is_done
-    assert_close(train(run, *own, tmp_path / "mixed", CPU, {}), alone)
+    assert_close(train(runs[0], *own, tmp_path / "mixed", CPU, {}), alone[0])
     told = read_json(mixed.folder / "env.json")["executions"]
     assert [(line["from_step"], line["devices"], line["strategy"]) for line in told] == [
         (0, 2, strategy),

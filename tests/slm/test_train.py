@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from slm.atomic import read_json
 from slm.checkpoint import read_checkpoint
 from slm.machine import Machine
+from slm.recorder import Leave, Wish
 from slm.runlog import RunLog
 from slm.spec import TrainConfig
 from slm.store import TokenStore
@@ -86,9 +90,9 @@ def test_validation_is_the_mean_over_the_whole_store(toy_stores, run_of, tmp_pat
 
 
 @pytest.mark.parametrize("updates", [1, 7, 12, 15, 16])
-@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
-def test_a_stopped_run_continues_bit_for_bit(toy_stores, run_of, tmp_path, updates, schedule):
-    run = run_of(schedule=schedule, decay_fraction=0.25 if schedule == "wsd" else 0.0)
+@pytest.mark.parametrize(("schedule", "precision"), [("cosine", "bf16-mixed"), ("wsd", "32-true")])
+def test_a_stopped_run_continues_bit_for_bit(toy_stores, run_of, tmp_path, updates, schedule, precision):
+    run = run_of(schedule=schedule, decay_fraction=0.25 if schedule == "wsd" else 0.0, precision=precision)
     whole = go(run, toy_stores, tmp_path / "whole")
     with pytest.raises(Stopped):
         go(run, toy_stores, tmp_path / "stopped", report=stop_after(updates))
@@ -201,3 +205,135 @@ def test_cosine_rates_follow_the_published_ratio():
     rates = [learning_rate(recipe(schedule="cosine", decay_fraction=0.0), step) for step in range(100)]
     assert rates[10] == 1.0 and rates[99] == pytest.approx(0.1)
     assert rates[10 + 89 // 2] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * 44 / 89)))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(toy_stores, run_of, tmp_path):
+    other = go(run_of(seed=1), toy_stores, tmp_path / "other")
+    run = run_of()
+    log = RunLog.open(tmp_path, run)
+    log.checkpoint.parent.mkdir(parents=True)
+    log.checkpoint.write_bytes(other.checkpoint.read_bytes())
+    with pytest.raises(ValueError, match="last.ckpt is a checkpoint of another recipe: delete it"):
+        go(run, toy_stores, tmp_path)
+
+
+def test_an_altered_checkpoint_is_refused(toy_stores, run_of, tmp_path):
+    run = run_of()
+    with pytest.raises(Stopped):
+        go(run, toy_stores, tmp_path, report=stop_after(5))
+    path = RunLog(tmp_path / run.name).checkpoint
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="last.ckpt is torn or altered.*delete it"):
+        go(run, toy_stores, tmp_path)
+
+
+class Planted:
+    """What a tampered checkpoint could carry: code that runs when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, (str(Path(os.environ["PLANTED"])),)
+
+
+def test_nothing_in_a_checkpoint_is_executed(toy_stores, run_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLANTED", str(tmp_path / "executed"))
+    log = RunLog.open(tmp_path, run_of())
+    log.checkpoint.parent.mkdir(parents=True)
+    torch.save({"global_step": 0, "hooks": Planted()}, log.checkpoint)
+    with pytest.raises(ValueError, match="last.ckpt is torn or altered"):
+        go(run_of(), toy_stores, tmp_path)
+    assert not (tmp_path / "executed").exists()
+
+
+def _train_on_a_full_disk(run, folders: dict, root: Path) -> None:
+    """Files may not grow beyond what the rows need and half of a checkpoint takes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = RunLog(root / run.name).checkpoint.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+    stores = {name: TokenStore(folder) for name, folder in folders.items()}
+    try:
+        go(run, stores, root)
+    except OSError as error:
+        (root / "said").write_text(str(error))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(toy_stores, run_of, tmp_path):
+    run = run_of(64 * 60)
+    whole = go(run, toy_stores, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        go(run, toy_stores, tmp_path / "full", report=stop_after(9))
+    log = RunLog(tmp_path / "full" / run.name)
+    before = log.checkpoint.read_bytes()
+    folders = {name: store.folder for name, store in toy_stores.items()}
+    child = multiprocessing.get_context("spawn").Process(
+        target=_train_on_a_full_disk, args=(run, folders, tmp_path / "full")
+    )
+    child.start()
+    child.join()
+    assert "is the disk full?" in (tmp_path / "full" / "said").read_text()
+    assert log.checkpoint.read_bytes() == before and not log.is_done
+    assert [path.name for path in log.checkpoint.parent.iterdir()] == ["last.ckpt"]
+    assert_equal_runs(go(run, toy_stores, tmp_path / "full"), whole)
+
+
+def test_divergence_names_the_documents_and_the_last_good_checkpoint(toy_stores, run_of, tmp_path):
+    run = run_of(learning_rate=1e30, clip=1e30)
+    with pytest.raises(ValueError, match=r"at step (\d+), whose batch holds documents document \d+.*last.ckpt") as said:
+        go(run, toy_stores, tmp_path)
+    rows = RunLog(tmp_path / run.name).rows("train")
+    assert f"at step {len(rows) + 1}," in str(said.value) and all(np.isfinite(row["nats"]) for row in rows)
+
+
+def test_a_run_leaves_when_it_is_asked_and_continues(toy_stores, run_of, tmp_path):
+    run, wish, calls = run_of(), Wish(), []
+
+    def report(flops: float) -> None:
+        calls.append(flops)
+        wish.value = len(calls) == 8
+
+    whole = go(run, toy_stores, tmp_path / "whole")
+    with pytest.raises(Leave):
+        go(run, toy_stores, tmp_path / "left", report=report, wish=wish, machine=Machine(accelerator="cpu"))
+    left = RunLog(tmp_path / "left" / run.name)
+    assert len(left.rows("train")) == 7 == read_checkpoint(left.checkpoint)["global_step"]
+    assert_equal_runs(go(run, toy_stores, tmp_path / "left"), whole)
+
+
+def test_what_was_resolved_is_kept_unless_asked_otherwise(toy_stores, run_of, tmp_path):
+    run = run_of(256 * 8, batch_tokens=256)
+    machines = [
+        Machine(accelerator="cpu", micro_batch=4, checkpoint_seconds=0.0),
+        CPU,
+        Machine(accelerator="cpu", micro_batch=2),
+    ]
+    for machine, updates in zip(machines, (2, 2, 100), strict=True):
+        try:
+            go(run, toy_stores, tmp_path, machine=machine, report=stop_after(updates))
+        except Stopped:
+            pass
+    told = read_json(tmp_path / run.name / "env.json")["executions"]
+    assert [(line["from_step"], line["micro_batch"]) for line in told] == [(0, 4), (2, 2)]
+
+
+def test_a_compiled_model_trains_alike(toy_stores, run_of, tmp_path):
+    plain = go(run_of(), toy_stores, tmp_path / "plain")
+    compiled = go(run_of(), toy_stores, tmp_path / "compiled", machine=Machine(accelerator="cpu", compile=True))
+    for one, other in zip(plain.rows("train"), compiled.rows("train"), strict=True):
+        assert one["nats"] == pytest.approx(other["nats"], rel=1e-4)
+    assert (
+        read_checkpoint(plain.checkpoint)["state_dict"].keys()
+        == read_checkpoint(compiled.checkpoint)["state_dict"].keys()
+    )
+
+
+def test_tensorboard_sees_the_rows(toy_stores, run_of, tmp_path):
+    log = go(run_of(), toy_stores, tmp_path, machine=Machine(accelerator="cpu", loggers=("tensorboard",)))
+    events = EventAccumulator(str(log.folder / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("nats")] == [row["step"] for row in log.rows("train")]
+    assert [event.value for event in events.Scalars("nats")] == pytest.approx(
+        [row["nats"] for row in log.rows("train")]
+    )
+    with pytest.raises(ValueError, match="no logger.*choose from tensorboard, wandb"):
+        go(run_of(2048), toy_stores, tmp_path, machine=Machine(accelerator="cpu", loggers=("notebook",)))

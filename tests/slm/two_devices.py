@@ -1,4 +1,4 @@
-"""One of the processes that `torchrun` starts in test_devices.py: trains the run of a JSON file on two devices."""
+"""One of the processes that `torchrun` starts in test_devices.py: trains the runs of a JSON file on two devices."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from slm.store import TokenStore
 from slm.train import train
 
 told = json.loads(Path(sys.argv[1]).read_text())
-run = from_json(RunSpec, told["run"])
+runs = [from_json(RunSpec, run) for run in told["runs"]]
 own, held_out = [TokenStore(Path(told[name])) for name in ("train", "validation")]
 machine = Machine(accelerator="cpu", devices=2, strategy=told["strategy"], micro_batch=told["micro_batch"])
 wish, updates = Wish(), []
@@ -25,6 +25,7 @@ def report(flops: float) -> None:
 
 if __name__ == "__main__":
     try:
-        train(run, [own], {"held-out": held_out}, Path(told["root"]), machine, {}, report, wish)
+        for run in runs:
+            train(run, [own], {"held-out": held_out}, Path(told["root"]), machine, {}, report, wish)
     except Leave:
         print("left")
