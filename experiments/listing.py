@@ -36,11 +36,10 @@ def print_list(study: str, runs: list[RunSpec], scale: Scale, root: Path, price:
     console = Console()
     (console if console.is_terminal else Console(width=max(WIDTH, console.width))).print(table)
     flops, flops_executed = sum(e.flops for e in found), sum(e.executed_flops for e in found)
-    print(
-        f"{flops:.2e} FLOPs counted (6ND, tied embedding in N once), {flops_executed:.2e} executed because wsd runs "
-        f"share their trunk:\nabout {executed * per_hour:,.1f} {unit} of one {scale.device}, "
-        f"{counted * per_hour:,.1f} without sharing"
-    )
+    hours = f"{counted * per_hour:,.1f} {unit} of one {scale.device}"
+    print(f"{flops:.2e} FLOPs counted (6ND, tied embedding in N once): {hours}")
+    if flops_executed < flops:
+        print(f"{flops_executed:.2e} executed, because wsd runs share their trunk: {executed * per_hour:,.1f} {unit}")
     if price is not None:
         print(f"cost at {price:g} an hour: {executed * price:,.2f}, {counted * price:,.2f} without sharing")
     for line in _notes(found, scale):

@@ -112,7 +112,7 @@ def test_the_list_tells_cost_with_and_without_sharing(tmp_path, capsys):
     said = capsys.readouterr().out
     found = estimates(runs, PAPER, tmp_path)
     executed, counted = sum(e.executed_device_hours for e in found), sum(e.device_hours for e in found)
-    assert f"{executed:,.1f} hours of one A100-80GB, {counted:,.1f} without sharing" in said
+    assert f"{counted:,.1f} hours of one A100-80GB" in said and f"share their trunk: {executed:,.1f} hours" in said
     assert f"cost at 2 an hour: {2 * executed:,.2f}, {2 * counted:,.2f} without sharing" in said
     for words in ("units/e10/309M", "108,890,227,200", "2.02e+20", "10.00", "9.00", "FLOPs counted", "not prepared"):
         assert words in said
