@@ -46,7 +46,7 @@ def collect(root: Path, scale: str) -> tuple[Tables, list[str]]:
     left_out = []
     for path in sorted(folder.rglob("spec.json")):
         log = RunLog(path.parent)
-        if not log.is_done:
+        if not log.is_done or not log.rows("val"):
             left_out.append(path.parent.relative_to(folder).as_posix())
             continue
         if studies and log.spec.name not in studies:

@@ -59,7 +59,9 @@ def train(
     study: Studies,
     scale_name: ScaleName = "micro",
     only: Only = "*",
-    workers: Annotated[int, typer.Option(help="Runs side by side, a process each.")] = usable_cores(),
+    workers: Annotated[
+        int | None, typer.Option(help="Runs side by side, a process each; one a core unless given, one in all on GPUs.")
+    ] = None,
     accelerator: Accelerator = "cpu",
     devices: Devices = 1,
     nodes: Nodes = 1,
@@ -82,7 +84,7 @@ def train(
         compile=compile,
         loggers=tuple(logger),
         models=models,
-        processes=1 if devices * nodes > 1 else workers,
+        processes=1 if devices * nodes > 1 else workers or (1 if accelerator == "gpu" else usable_cores()),
     )
     runs, missing = _missing(study, only, scale, root)
     if missing:
@@ -141,11 +143,18 @@ def launch(
     )
     _, missing = _missing(study, only, scale, root)
     waiting = queued(scale.name, root)
-    fresh = [run for run in missing if run.name not in waiting]
+    names, trunks = {run["name"] for run in waiting}, {run["trunk"] for run in waiting}
+    fresh = [run for run in missing if run.name not in names]
+    if shared := [run.name for run in fresh if run.train.schedule == "wsd" and run.trunk in trunks]:
+        raise ValueError(
+            f"{shared[0]} and {len(shared) - 1} more share a trunk with runs in the queue, and would train it a second "
+            f"time: launch them when those are done, or next time all studies in one command"
+        )
     if fresh:
         job = submit("-".join(study), jobs(fresh, scale, root), scale.name, root, machine, request, dirty)
         print(f"submitted {len(fresh)} runs as array {job}; `python -m experiments status` shows how far they are")
-    print(f"{len(missing) - len(fresh)} runs are in the queue already") if waiting else None
+    if len(fresh) < len(missing):
+        print(f"{len(missing) - len(fresh)} runs are in the queue already")
     if not missing:
         print(f"all runs of {', '.join(study)} are trained and scored")
 
@@ -158,7 +167,11 @@ def status(study: Studies, scale_name: ScaleName = "micro", only: Only = "*") ->
     table = Table(title=f"{', '.join(names)} at {scale.name}")
     for column in ("run", "state", "update", "nats/token", "tokens/s", "left", "spikes"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right")
-    runs, queue = _matching(_runs(names, scale), only), queued(scale.name, root)
+    runs, queue = _matching(_runs(names, scale), only), {}
+    try:
+        queue = {run["name"]: run["where"] for run in queued(scale.name, root)}
+    except ValueError as error:
+        print(error)
     for run in runs:
         table.add_row(*row(run, scale, root, queue))
     Console().print(table)

@@ -6,6 +6,7 @@ is imported late.
 
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from slm.machine import Machine, commit
 from slm.recorder import STAY, Wish
 from slm.runlog import RunLog
 from slm.store import TokenStore
-from slm.train import rank, train, trained_model, validate
+from slm.train import Taken, rank, train, trained_model, validate
 
 PACKAGES = ("torch", "lightning", "transformers", "numpy", "sentencepiece", "scikit-learn")
 
@@ -36,23 +37,33 @@ def complete(
     runs_root = root / "runs" / scale
     log = RunLog(runs_root / job.run.name)
     opened = {name: TokenStore(store_folder(root, scale, name)) for name in job.stores}
-    (log.folder / "error.json").unlink(missing_ok=True)
+    first = rank(machine) == 0
     try:
         if not log.is_done:
             own, held_out = [opened[name] for name in job.train], {name: opened[name] for name in job.held_out}
             train(job.run, own, held_out, runs_root, machine, _environment(job, machine, opened), report, wish)
-        elif not log.rows("val"):  # taken over from elsewhere
-            validate(log, {name: opened[name] for name in job.held_out}, machine)
-            log.finish(log.done | {"validation": job.held_out[0]})
-        missing = [name for name in job.benchmarks if not _is_scored(log, opened[name])] if rank(machine) == 0 else []
-        if missing:
-            model = trained_model(log, machine)
-            for name in missing:
-                _score(log, model, opened[name], name, machine)
+        if first:
+            _measure(log, job, opened, machine)
+            (log.folder / "error.json").unlink(missing_ok=True)
+    except Taken:
+        raise  # the run is well
     except (ValueError, OSError, RuntimeError) as error:
-        if log.folder.exists():
-            log.write("error.json", {"kind": type(error).__name__, "message": str(error)})
+        with suppress(OSError):  # a full disk, of which the error tells
+            if first:
+                log.write("error.json", {"kind": type(error).__name__, "message": str(error)})
         raise
+
+
+def _measure(log: RunLog, job: Job, opened: dict[str, TokenStore], machine: Machine) -> None:
+    """Held-out losses of a run that was taken over from elsewhere, and scores on the benchmarks that a run lacks."""
+    if not log.rows("val"):
+        validate(log, {name: opened[name] for name in job.held_out}, machine)
+        log.finish(log.done | {"validation": job.held_out[0]})
+    missing = [name for name in job.benchmarks if not _is_scored(log, opened[name])]
+    if missing:
+        model = trained_model(log, machine)
+        for name in missing:
+            _score(log, model, opened[name], name, machine)
 
 
 def _is_scored(log: RunLog, store: TokenStore) -> bool:

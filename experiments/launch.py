@@ -100,6 +100,8 @@ def _complete_chain(chain: list[Job], scale: str, root: Path, machine: Machine) 
     if torch.cuda.is_available():  # workers take turns over the GPUs of the machine
         machine = replace(machine, gpu=_place % torch.cuda.device_count())
     for job in chain:
+        if _wish.value:
+            return
         try:
             complete(job, scale, root, machine, _report, _wish)
         except Leave:

@@ -53,13 +53,13 @@ def jobs(runs: list[RunSpec], scale: Scale, root: Path) -> list[Job]:
 
 
 def chains(some: list[Job]) -> list[list[Job]]:
-    """Jobs of one trunk in order of their tokens, so that each starts where the one before left the trunk.
+    """wsd jobs of one trunk in order of their tokens, so that each starts where the one before left it; others alone.
 
     The chain that costs most comes first, so that no process is left alone with it at the end.
     """
     found: dict[str, list[Job]] = {}
     for job in sorted(some, key=lambda job: job.run.train.tokens):
-        found.setdefault(job.run.trunk, []).append(job)
+        found.setdefault(job.run.trunk if job.run.train.schedule == "wsd" else job.run.name, []).append(job)
     return sorted(found.values(), key=_cost, reverse=True)
 
 

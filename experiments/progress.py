@@ -28,6 +28,8 @@ def state(run: RunSpec, scale: Scale, root: Path) -> str:
     if not (log.folder / "spec.json").exists():
         return "new"
     RunLog.open(root / "runs" / scale.name, run)
+    if log.is_done and not (log.folder / "val.jsonl").exists():
+        return "unscored"  # taken over from elsewhere
     if log.is_done:
         return "done" if set(benchmark_stores(run, scale)) <= scored(log, scale) else "unscored"
     if (log.folder / "error.json").exists():

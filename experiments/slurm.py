@@ -5,7 +5,6 @@ logs. Near its time limit a task saves every run, requeues itself and continues 
 saves and waits for SLURM to requeue it. A task that failed is launched again by the same command.
 """
 
-import json
 import os
 import re
 import shutil
@@ -65,18 +64,20 @@ def submit(study: str, some: list[Job], scale: str, root: Path, machine: Machine
             "no SLURM here (there is no `sbatch`): log in to the cluster, or use `python -m experiments train`"
         )
     code = commit()
-    if code and code.endswith("+") and not dirty:
-        raise ValueError("the clone has changed since its commit: commit, or say --dirty to keep the difference")
+    changed = _git("status", "--porcelain") if code else ""
+    if changed and not dirty:
+        where = changed.splitlines()[0].strip()
+        raise ValueError(f"the clone differs from its commit ({where}): commit, or say --dirty to keep the difference")
     folder = root.absolute() / "sweeps" / scale / "launches" / f"{datetime.now():%Y-%m-%dT%H%M%S}-{study}"
     plan = tasks(chains(some), machine.processes)
     sweep = {"scale": scale, "root": str(root.absolute()), "commit": code, "machine": _machine_json(machine)}
     sweep["notice_seconds"] = request.notice_seconds
     write_json(folder / "sweep.json", sweep | {"tasks": to_json([[list(c) for c in task] for task in plan])})
-    if dirty:
-        write_text(folder / "uncommitted.diff", _git("diff", "HEAD"))
+    if changed:
+        write_text(folder / "uncommitted.diff", changed + _git("diff", "HEAD"))
     job = _sbatch(folder, len(plan), machine, request)
-    names = [[job_.run.name for chain in task for job_ in chain] for task in plan]
-    write_json(folder / "submitted.json", {"job": job, "runs": names})
+    runs = [[{"name": j.run.name, "trunk": j.run.trunk} for chain in task for j in chain] for task in plan]
+    write_json(folder / "submitted.json", {"job": job, "tasks": runs})
     return job
 
 
@@ -100,7 +101,7 @@ def _sbatch(folder: Path, count: int, machine: Machine, request: Request) -> str
 
     executor = SlurmExecutor(folder=folder / "jobs")
     on_gpu = machine.accelerator == "gpu"
-    cpus = max(machine.processes * (machine.threads or 1), 1) + (2 if on_gpu else 0)  # two read batches ahead
+    cpus = machine.processes * ((machine.threads or 1) + (2 if on_gpu else 0))  # two read batches ahead
     asked = {key: getattr(request, key) for key in ("partition", "account", "qos", "constraint")}
     executor.update_parameters(
         job_name="slm",
@@ -111,7 +112,7 @@ def _sbatch(folder: Path, count: int, machine: Machine, request: Request) -> str
         signal_delay_s=request.notice_seconds,
         array_parallelism=request.at_once,
         additional_parameters={"requeue": True, "chdir": str(CLONE)},
-        srun_args=["--kill-on-bad-exit=1"],  # or the other devices would wait for one that failed
+        srun_args=["--kill-on-bad-exit=1", "--wait=0", f"--cpus-per-task={cpus}"],  # devices wait for each other
         stderr_to_stdout=True,
         **({"gpus_per_node": machine.devices} if on_gpu else {}),
         **({"mem": f"{request.memory_gb}GB"} if request.memory_gb else {}),
@@ -131,10 +132,16 @@ def run_task(folder: str, index: int) -> None:
     machine, root = _machine(sweep["machine"]), Path(sweep["root"])
     some = [[from_json(Job, job) for job in chain] for chain in sweep["tasks"][index]]
     notice = _Notice(sweep["notice_seconds"])
-    if machine.processes > 1:
-        ended = side_by_side(some, sweep["scale"], root, machine, wishes=lambda: notice.value)
-    else:
-        ended = _one_by_one(some, sweep["scale"], root, machine, notice)
+    try:
+        if machine.processes > 1:
+            ended = side_by_side(some, sweep["scale"], root, machine, wishes=lambda: notice.value)
+        else:
+            ended = _one_by_one(some, sweep["scale"], root, machine, notice)
+    except ValueError as error:
+        if not notice.value:
+            raise
+        print(error, flush=True)  # the runs beside the one that failed are to go on
+        ended = False
     if not ended:
         notice.obey()
 
@@ -172,8 +179,8 @@ class _Notice:
         print("saved; " + ("requeueing" if self.ends_soon else "waiting for SLURM to end the task"), flush=True)
         if self.ends_soon:
             _requeue()
-        time.sleep(600)
-        raise TimeoutError("SLURM did not end this task: launch again")
+        while True:
+            time.sleep(1)
 
 
 def _requeue() -> None:
@@ -182,19 +189,24 @@ def _requeue() -> None:
         print(f"requeued {done.stderr}".strip(), flush=True)
 
 
-def queued(scale: str, root: Path) -> dict[str, str]:
-    """Run -> where in SLURM's queue it is (`12_3 RUNNING`), for runs of launches that have not ended."""
-    found: dict[str, str] = {}
+def queued(scale: str, root: Path) -> list[dict]:
+    """Runs of launches that have not ended: `name`, `trunk`, and where in SLURM's queue (`12_3 RUNNING`).
+
+    `ValueError` if SLURM does not answer.
+    """
+    found: list[dict] = []
     for job, runs in _launches(scale, root) if shutil.which("squeue") else ():
         asked = ["squeue", "--noheader", "--array", "--jobs", job, "--format", "%i %T"]
-        answer = subprocess.run(asked, capture_output=True, text=True).stdout  # fails for jobs it has forgotten
-        for id_, state in (line.split() for line in answer.splitlines()):
+        answer = subprocess.run(asked, capture_output=True, text=True)
+        if answer.returncode and "Invalid job id" not in answer.stderr:  # which it says of jobs that it has forgotten
+            raise ValueError(f"SLURM does not tell its queue ({answer.stderr.strip()}): try again when it answers")
+        for id_, state in (line.split() for line in answer.stdout.splitlines()):
             index = int(id_.split("_")[1]) if "_" in id_ else 0
-            found |= {name: f"{id_} {state}" for name in runs[index]}
+            found += [run | {"where": f"{id_} {state}"} for run in runs[index]]
     return found
 
 
-def _launches(scale: str, root: Path) -> Iterator[tuple[str, list[list[str]]]]:
+def _launches(scale: str, root: Path) -> Iterator[tuple[str, list[list[dict]]]]:
     for path in sorted((root / "sweeps" / scale / "launches").glob("*/submitted.json")):
-        told = json.loads(path.read_bytes())
-        yield told["job"], told["runs"]
+        told = read_json(path)
+        yield told["job"], told["tasks"]

@@ -5,9 +5,10 @@ that a run resumed at step k continues with batch k, epochs are exact, and any n
 sees the same updates. B sequences, T tokens.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import lightning
 import numpy as np
@@ -51,8 +52,11 @@ class Windows:
         starts = self.store.index["start"]
         first = int(np.searchsorted(starts, i * self.context, side="right")) - 1
         last = int(np.searchsorted(starts, (i + 1) * self.context, side="left"))
-        listed = self.store.rows("documents")
-        return [listed[k]["id"] if listed else f"document {k}" for k in range(first, last)]
+        return [self._ids[k] if self._ids else f"document {k}" for k in range(first, last)]
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return [row["id"] for row in self.store.rows("documents")]
 
 
 class Updates:
@@ -193,7 +197,15 @@ class TrainingData(lightning.LightningDataModule):
         """One at a time in the training process on a CPU, whose cores compute; from two processes ahead of a GPU."""
         start = self.trainer.global_step * self.batches.per_update
         ahead = {"num_workers": 2, "prefetch_factor": 4, "pin_memory": True} if self.prefetch else {}
+        if ahead:  # forked, because memory maps are not to be copied
+            ahead |= {"multiprocessing_context": "fork", "worker_init_fn": _leave_signals}
         return DataLoader(self.batches, sampler=_From(start, len(self.batches)), batch_size=None, **ahead)
+
+
+def _leave_signals(worker: int) -> None:
+    """SLURM may signal every process of a task; the training process alone answers."""
+    for asked in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(asked, signal.SIG_IGN)
 
 
 class _From:

@@ -40,6 +40,8 @@ class Execution:
     devices: int
     """All devices that train the run together."""
     strategy: str
+    sharing: int
+    """Runs that share a device."""
     threads: int
     micro_batch: int
     """Windows that a device holds at once."""
@@ -48,7 +50,7 @@ class Execution:
     @property
     def world(self) -> tuple:
         """An execution resolved for another one of these is resolved anew."""
-        return self.device, self.devices, self.strategy
+        return self.device, self.devices, self.strategy, self.sharing
 
 
 def resolve(run: RunSpec, machine: Machine, earlier: dict | None) -> Execution:
@@ -57,17 +59,19 @@ def resolve(run: RunSpec, machine: Machine, earlier: dict | None) -> Execution:
     strategy = machine.strategy if devices > 1 else "single"
     if machine.strategy not in ("ddp", "fsdp2"):
         raise ValueError(f"strategy {machine.strategy!r}: choose ddp or fsdp2")
+    sharing = -(-machine.processes // torch.cuda.device_count()) if device not in ("cpu", "mps") else 1
     kept = Execution(**earlier) if earlier else None
-    if kept and kept.world != (device, devices, strategy):
+    if kept and kept.world != (device, devices, strategy, sharing):
         kept = None
-    micro_batch = machine.micro_batch or (kept.micro_batch if kept else _micro_batch(run, machine, devices, device))
+    micro_batch = machine.micro_batch or (kept and kept.micro_batch)
     long_enough = device != "cpu" and training_flops(run.model, run.train.tokens)["flops_6n"] >= COMPILE_FLOPS
     return Execution(
         device=device,
         devices=devices,
         strategy=strategy,
+        sharing=sharing,
         threads=machine.threads or (kept.threads if kept else 1),
-        micro_batch=micro_batch,
+        micro_batch=micro_batch or _micro_batch(run, machine, devices, device, sharing),
         compile=machine.compile if machine.compile is not None else kept.compile if kept else long_enough,
     )
 
@@ -78,7 +82,7 @@ def device_name(machine: Machine) -> str:
     return torch.cuda.get_device_name(machine.gpu) if device == "cuda" else device
 
 
-def _micro_batch(run: RunSpec, machine: Machine, devices: int, device: str) -> int:
+def _micro_batch(run: RunSpec, machine: Machine, devices: int, device: str, sharing: int) -> int:
     """The most windows that fit into a device's memory; all of its rows on a CPU, where memory is the user's."""
     rows, left = divmod(run.train.batch_tokens // run.model.context, devices)
     if left:
@@ -88,7 +92,7 @@ def _micro_batch(run: RunSpec, machine: Machine, devices: int, device: str) -> i
         )
     if device in ("cpu", "mps"):
         return rows
-    memory = torch.cuda.get_device_properties(machine.gpu).total_memory * MEMORY_SHARE / machine.processes
+    memory = torch.cuda.get_device_properties(machine.gpu).total_memory * MEMORY_SHARE / sharing
     shards = devices if machine.strategy == "fsdp2" else 1
     return windows_that_fit(run.model, rows, run.train.precision, memory, shards)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import (
     CONFIG_MAPPING,
+    AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
@@ -19,11 +20,15 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from slm.flops import params_non_embedding, params_total
 from slm.spec import Init, ModelConfig, RunSpec
 from slm.store import checksum
 
+CAUSAL = "sdpa_causal"
+AttentionInterface.register(CAUSAL, sdpa_attention_forward)
+"""transformers' SDPA under a name that it makes no masks for: to see that it needs none, it would wait for the GPU."""
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"  # lies beside weights in parts
 _SHAPE = {"layers": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads"}
@@ -42,20 +47,22 @@ def build(run: RunSpec, models: Path | None = None) -> PreTrainedModel:
     model = from_scratch(run.model, run.train.seed) if run.init is None else warm_start(run, models)
     counted = sum(weight.numel() for weight in model.parameters())
     assert counted == params_total(run.model), f"{counted} parameters, flops.py says {params_total(run.model)}"
-    return _ending(model, run)
+    return _ready(model, run)
 
 
 def skeleton(run: RunSpec, checkpoint: dict) -> PreTrainedModel:
     """The model of a run whose weights a checkpoint of ours brings: a warm start needs its own no more."""
     if run.init is None:
-        return _ending(from_scratch(run.model, run.train.seed), run)
+        return _ready(from_scratch(run.model, run.train.seed), run)
     kind = CONFIG_MAPPING[checkpoint["model_config"]["model_type"]]
     model = AutoModelForCausalLM.from_config(kind.from_dict(checkpoint["model_config"]), dtype=torch.float32)
-    return _ending(model, run)
+    return _ready(model, run)
 
 
-def _ending(model: PreTrainedModel, run: RunSpec) -> PreTrainedModel:
-    """The model, told what ends a document: the last id of its tokenizer, or of each where it reads several."""
+def _ready(model: PreTrainedModel, run: RunSpec) -> PreTrainedModel:
+    """The model, attending without masks, and told what ends a document: the last id of its tokenizer or tokenizers."""
+    if model._supports_sdpa:
+        model.set_attn_implementation(CAUSAL)
     ends = sorted({source.store.tokenizer.vocabulary - 1 for source in run.mix})
     model.config.bos_token_id, model.config.eos_token_id = ends[0], ends if len(ends) > 1 else ends[0]
     model.generation_config = GenerationConfig.from_model_config(model.config)

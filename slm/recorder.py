@@ -15,7 +15,7 @@ import lightning
 import torch
 from torch import distributed
 
-from slm.atomic import write_jsonl
+from slm.atomic import read_json, write_json, write_jsonl
 from slm.batches import Updates
 from slm.execution import Execution, peak_of
 from slm.flops import flops_per_token
@@ -27,7 +27,8 @@ FLUSH_SECONDS = 1.0
 STALL = 0.01
 """Largest share of the time that writing checkpoints may take."""
 AGREE_EVERY = 16
-"""Updates after which several devices agree on what to write: agreeing waits for the slowest."""
+"""At most so many updates pass before several devices agree on what to write; agreeing waits for the slowest. Slow
+updates agree more often, about once a second."""
 
 
 class Leave(Exception):
@@ -61,11 +62,13 @@ class Recorder(lightning.Callback):
         seconds_before: float,
     ) -> None:
         self.runlog, self.run, self.updates, self.trunk = runlog, run, updates, trunk
-        self.report, self.wish, self.loggers, self.interval = report, wish, loggers, machine.checkpoint_seconds
+        self.report, self.wish, self.loggers = report, wish, loggers
+        self.checkpoint_seconds = self.interval = machine.checkpoint_seconds
         self.world = execution.devices
         self.flops = flops_per_token(run.model)
         self.peak = peak_of(execution, run.train.precision)
         self.branch_step = run.train.steps - run.train.decay_steps if run.train.schedule == "wsd" else None
+        self.agree_every = 1
         self.pending: list[tuple] = []
         self.seconds_before = seconds_before
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -73,8 +76,12 @@ class Recorder(lightning.Callback):
     def on_train_start(self, trainer, module) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self.on_sigterm)  # Lightning's own handler broadcasts in mid-step
-        self.step = trainer.global_step
-        self.started = self.saved = self.flushed = time.monotonic()
+        trainer._signal_connector.received_sigterm = False  # if it came before this: ours was called too
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # which waits for every micro-batch
+        self.step = self.agreed_step = trainer.global_step
+        if self.world > 1 and trainer.strategy.broadcast(self.step) != self.step:
+            raise RuntimeError(f"devices start from different updates ({self.step} here): start the run again")
+        self.started = self.saved = self.flushed = self.agreed_at = time.monotonic()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         if trainer.global_step == self.step:
@@ -84,12 +91,12 @@ class Recorder(lightning.Callback):
         self.pending.append((step, rate, module.taken_nats(), module.grad_norm, time.monotonic()))
         self.report(self.run.train.batch_tokens * self.flops["flops_6n"])
         due = step in (self.branch_step, self.run.train.steps)
-        if self.world > 1 and step % AGREE_EVERY and not due:
+        if self.world > 1 and step % self.agree_every and not due:
             return
         flush, save, leave = self._agreed(module.device)
         if flush or save or leave or due:
             self._flush(trainer, module.device)
-        if step == self.branch_step and not self._trunk_path(step).exists():
+        if step == self.branch_step and not trainer.strategy.broadcast(self._trunk_path(step).exists()):
             self._save_trunk(trainer, step)
         if save or leave or step == self.run.train.steps:
             self._save(trainer)
@@ -99,12 +106,16 @@ class Recorder(lightning.Callback):
     def _agreed(self, device: torch.device) -> tuple[bool, bool, bool]:
         """Whether to write rows, to save, to leave: as soon as any process wants it, all do."""
         now = time.monotonic()
-        wanted = [now - self.flushed > FLUSH_SECONDS, now - self.saved > self.interval, bool(self.wish.value)]
+        wanted = now - self.flushed > FLUSH_SECONDS, now - self.saved > self.interval, bool(self.wish.value)
         if self.world == 1:
-            return tuple(wanted)
-        votes = torch.tensor(wanted, dtype=torch.int32, device=device)
+            return wanted
+        pace = (now - self.agreed_at) / max(1, self.step - self.agreed_step)  # seconds an update
+        votes = torch.tensor([*wanted, pace], dtype=torch.float32, device=device)
         distributed.all_reduce(votes, distributed.ReduceOp.MAX)
-        return tuple(votes.bool().tolist())
+        *wanted, pace = votes.tolist()
+        self.agree_every = min(AGREE_EVERY, max(1, int(FLUSH_SECONDS / max(pace, 1e-6))))
+        self.agreed_at, self.agreed_step = now, self.step
+        return tuple(map(bool, wanted))
 
     def _flush(self, trainer, device: torch.device) -> None:
         """Fetch what the device has, refuse what is not finite, append the rows."""
@@ -145,15 +156,19 @@ class Recorder(lightning.Callback):
 
     def _save_trunk(self, trainer, step: int) -> None:
         if trainer.is_global_zero:
+            told = read_json(self.runlog.folder / "env.json")["executions"]
+            write_json(self._trunk_path(step).with_suffix(".json"), told)
             write_jsonl(self._trunk_path(step).with_suffix(".jsonl"), self.runlog.rows("train"))
         trainer.save_checkpoint(self._trunk_path(step))
 
     def _save(self, trainer) -> None:
         before = time.monotonic()
+        if trainer.is_global_zero:
+            self.runlog.sync("train")  # a state is never newer than its rows
         trainer.save_checkpoint(self.runlog.checkpoint)
         self.saved = self.flushed = time.monotonic()
-        if self.interval:
-            self.interval = max(self.interval, (self.saved - before) / STALL)
+        if self.checkpoint_seconds:
+            self.interval = max(self.checkpoint_seconds, (self.saved - before) / STALL)
 
     def _trunk_path(self, step: int) -> Path:
         return self.trunk / f"step-{step:08d}.ckpt"

@@ -5,6 +5,7 @@ holds another recipe is refused; rows that a killed run wrote past its checkpoin
 """
 
 import json
+import os
 from pathlib import Path
 
 from slm.atomic import read_json, read_jsonl, write_json, write_jsonl
@@ -76,6 +77,11 @@ class RunLog:
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         with open(self.folder / f"{table}.jsonl", "a", encoding="utf-8") as file:
             file.write(text)
+
+    def sync(self, table: str) -> None:
+        """Have the rows of a table on the disk, whatever happens to the machine."""
+        with open(self.folder / f"{table}.jsonl", "rb") as file:
+            os.fsync(file.fileno())
 
     def write(self, name: str, content: dict | list) -> None:
         """A whole JSON file (`env.json`), or JSON lines where the name says so (`items/topic_cloze.jsonl`)."""

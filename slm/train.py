@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -106,8 +107,21 @@ class LanguageModel(lightning.LightningModule):
         self.grad_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """With the recipe, the model's config, and moments numbered as the model orders its weights.
+
+        PyTorch numbers them as the optimizer's groups do; fsdp2 reads and writes the model's order, so that a run of
+        either can be continued by the other.
+        """
+        if not isinstance(self.trainer.strategy, ModelParallelStrategy):
+            checkpoint["optimizer_states"] = [self._in_model_order(checkpoint["optimizer_states"][0])]
         checkpoint["recipe"] = {"run": self.run.fingerprint, "trunk": self.run.trunk}
         checkpoint["model_config"] = json.loads(self.model.config.to_json_string(use_diff=False))
+
+    def _in_model_order(self, state: dict) -> dict:
+        order = {id(weight): i for i, weight in enumerate(self.model.parameters())}
+        ids = [order[id(weight)] for group in self.trainer.optimizers[0].param_groups for weight in group["params"]]
+        groups = [group | {"params": [ids[k] for k in group["params"]]} for group in state["param_groups"]]
+        return {"state": {ids[k]: moments for k, moments in state["state"].items()}, "param_groups": groups}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Lightning counts micro-batches, of which another execution may have more or fewer to an update."""
@@ -145,13 +159,16 @@ def train(
     with _taken(log) if first else _joined():
         if log.is_done:
             return log
+        if first:
+            (log.folder / "error.json").unlink(missing_ok=True)
         for source, store in zip(run.mix, stores, strict=True):
             store.check_spec(source.store)
-            store.verify()
+            if first:
+                store.verify()
         trunk = Path(runs_root) / ".trunks" / run.trunk
         start, done = _start(log, run, trunk, first)
         updates = Updates(run, stores)
-        execution = _execution(log, run, machine, environment, done, first)
+        execution = _execution(log, run, machine, environment, start, done, first)
         torch.set_num_threads(execution.threads)
         report(done["flops"])
         loggers = _loggers(log, machine, first)
@@ -165,20 +182,30 @@ def train(
     return log
 
 
+class Taken(ValueError):
+    """Another process trains in the folder."""
+
+
 @contextmanager
 def _taken(log: RunLog) -> Iterator[None]:
-    """Hold the folder; wait up to ten seconds for a killed sweep's last worker to leave it."""
+    """Hold the folder; wait a while for a killed worker to leave it, longer for the lock of a node that is gone."""
+    seconds = 150 if "SLURM_JOB_ID" in os.environ else 10
     with open(log.folder / ".lock", "w") as lock:
-        for attempt in range(50):
+        deadline = time.monotonic() + seconds
+        while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if attempt == 49:
-                    raise ValueError(
-                        f"{log.folder} is being trained by another process: wait for it, or stop it"
-                    ) from None
+                if time.monotonic() > deadline:
+                    message = f"{log.folder} is being trained by another process: wait for it, or stop it"
+                    raise Taken(message) from None
                 time.sleep(0.2)
+            except OSError as error:
+                raise ValueError(
+                    f"{log.folder}: this file system cannot lock files ({error.strerror}): have it mounted with locks "
+                    f"(Lustre: -o flock), or choose another SLM_ROOT"
+                ) from None
         yield
 
 
@@ -217,15 +244,21 @@ def _start(log: RunLog, run: RunSpec, trunk: Path, first: bool) -> tuple[Path | 
     return start, rows[-1] if rows else {"step": 0, "flops": 0.0, "time": 0.0}
 
 
-def _execution(log: RunLog, run: RunSpec, machine: Machine, environment: dict, done: dict, first: bool) -> Execution:
-    """The execution of this start; `env.json` gets a line for each that differs from the one before."""
+def _execution(
+    log: RunLog, run: RunSpec, machine: Machine, environment: dict, start: Path | None, done: dict, first: bool
+) -> Execution:
+    """The execution of this start; `env.json` gets a line for each that differs from the one before, trunk included."""
     path = log.folder / "env.json"
     known = read_json(path) if path.exists() else None
-    earlier = {k: v for k, v in known["executions"][-1].items() if k != "from_step"} if known else None
+    lines = known["executions"] if known else []
+    if start and start != log.checkpoint:
+        lines = read_json(start.with_suffix(".json"))  # of the run that left this state of the trunk
+    earlier = {k: v for k, v in lines[-1].items() if k != "from_step"} if lines else None
     execution = resolve(run, machine, earlier)
-    if first and (known is None or asdict(execution) != earlier):
+    if asdict(execution) != earlier:
+        lines = lines + [{"from_step": done["step"]} | asdict(execution)]
+    if first and (known is None or lines != known["executions"]):
         begun = known or environment | {"started_from": {key: done[key] for key in ("step", "flops", "time")}}
-        lines = begun.get("executions", []) + [{"from_step": done["step"]} | asdict(execution)]
         log.write("env.json", begun | {"executions": lines})
     return execution
 
@@ -272,13 +305,15 @@ def _fit(
         plugins=[AtomicCheckpointIO(), cluster_environment(execution.devices)],
         default_root_dir=recorder.runlog.folder,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice on loader workers and on mid-epoch resuming
-        trainer.fit(module, TrainingData(batches, prefetch=execution.device not in ("cpu", "mps")), ckpt_path=start)
-    for logger in recorder.loggers:
-        logger.finalize("success")
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice on loader workers and on mid-epoch resuming
+            trainer.fit(module, TrainingData(batches, prefetch=execution.device not in ("cpu", "mps")), ckpt_path=start)
+    finally:
+        for logger in recorder.loggers:
+            logger.finalize("success")
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # or the next run of this process would log into this one
 
 
 @torch.inference_mode()
@@ -290,7 +325,7 @@ def validate(log: RunLog, validation: dict[str, TokenStore], machine: Machine) -
         nats = torch.zeros((), dtype=torch.float64)
         for inputs, targets in validation_batches(store, run.model.context, machine.score_tokens):
             inputs, targets = inputs.to(model.device), targets.to(model.device)
-            nats += next_token_nats(model, inputs, targets, "none").double().sum().cpu()
+            nats += next_token_nats(model, inputs, targets, "none").cpu().double().sum()
         row = {"step": run.train.steps, "tokens": run.train.tokens}
         row["flops"] = run.train.tokens * flops_per_token(run.model)["flops_6n"]
         row |= {"store": name, "sum_nats": float(nats), "num_tokens": store.num_tokens}

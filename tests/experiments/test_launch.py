@@ -44,6 +44,12 @@ def test_tasks_hold_every_run_once_and_cost_about_the_same():
     assert max(costs) <= max(heaviest, 1.5 * np.mean(costs))
 
 
+def test_only_what_shares_a_trunk_waits_for_each_other():
+    some = [job(run) for run in runs_of("cosine", MICRO)]
+    assert len(chains(some)) == len(some)
+    assert [len(chain) for chain in chains([job(run) for run in runs_of("scaling", MICRO)])] == [4, 4, 4, 4, 1, 1]
+
+
 def test_a_job_survives_its_json():
     one = job(runs_of("scaling", MICRO)[3])
     assert from_json(Job, to_json(one)) == one and one.run.fingerprint == from_json(Job, to_json(one)).run.fingerprint
@@ -135,6 +141,8 @@ def test_states_are_told_from_the_folder(tmp_path):
     assert state(run, TINY, tmp_path) == "failed"
     assert failures([run], TINY, tmp_path) == [f"{log.folder}: loss nan at step 2"]
     log.finish({"steps": 4, "tokens": 2048})
+    assert state(run, TINY, tmp_path) == "unscored", "a run that was taken over has no losses yet"
+    log.append("val", [{"step": 4}])
     assert state(run, TINY, tmp_path) == "unscored"
     scores = [{"eval": name, "store": store} for name, store in benchmark_stores(run, TINY).items()]
     log.append("scores", [score | {"fingerprint": "0" * 12} for score in scores])

@@ -14,6 +14,7 @@ import pytest
 
 from experiments.launch import train_here
 from experiments.plan import jobs
+from experiments.progress import failures, state
 from experiments.scales import SCALES
 from experiments.slurm import Request, queued, submit
 from experiments.studies import held_out_stores, runs_of
@@ -40,11 +41,14 @@ def slurm(*command: str) -> str:
     return done.stdout.strip()
 
 
+def logs(root: Path) -> str:
+    return "\n".join(path.read_text() for path in root.rglob("*_log.out"))
+
+
 def wait_for(what, seconds: float, root: Path) -> None:
     deadline = time.monotonic() + seconds
     while not what():
-        logs = "\n".join(path.read_text()[-3000:] for path in root.rglob("*_log.out"))
-        assert time.monotonic() < deadline, f"SLURM took too long\n{slurm('squeue')}\n{logs}"
+        assert time.monotonic() < deadline, f"SLURM took too long\n{slurm('squeue')}\n{logs(root)[-9000:]}"
         time.sleep(0.3)
 
 
@@ -107,9 +111,11 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
     array = launch()
     sweep = next((root / "sweeps" / "tiny" / "launches").iterdir())
     tasks = {task[0][0]["run"]["name"]: i for i, task in enumerate(read_json(sweep / "sweep.json")["tasks"])}
-    assert set(queued("tiny", root)) == {run.name for run in runs}
+    assert {run["name"] for run in queued("tiny", root)} == {run.name for run in runs}
     wait_for(lambda: rows(requeued) > 300, 120, root)
-    slurm("scontrol", "requeue", f"{array}_{tasks[requeued.name]}")
+    slurm("scancel", "--signal=TERM", f"{array}_{tasks[requeued.name]}")  # as preemption begins
+    wait_for(lambda: "waiting for SLURM" in logs(root), 60, root)
+    slurm("scontrol", "requeue", f"{array}_{tasks[requeued.name]}")  # as it ends
     wait_for(lambda: rows(killed) > 300, 120, root)
     os.kill(process_of(sweep, tasks[killed.name]), signal.SIGKILL)
     subprocess.run(["pkill", "-x", "slurmctld"], check=True)
@@ -120,9 +126,8 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
 
     array = launch()
     wait_for(ended, 600, root)
-    logs = "\n".join(path.read_text() for path in root.rglob("*_log.out"))
-    assert "saved; requeueing" in logs, logs
-    assert {run.name for run in runs if not RunLog(root / "runs" / "tiny" / run.name).is_done} == set(), logs
+    assert "saved; requeueing" in logs(root)
+    assert {run.name for run in runs if not RunLog(root / "runs" / "tiny" / run.name).is_done} == set(), logs(root)
 
     calm = tmp_path / "calm"
     calm.mkdir()
@@ -172,13 +177,17 @@ def test_two_tasks_of_slurm_train_one_run_together(prepared, tmp_path):
     assert {row["eval"] for row in log.rows("scores")} == {"minimal_pairs", "topic_cloze", "story_cloze"}
 
 
-def test_runs_side_by_side_outlive_their_time_limit(prepared, tmp_path):
+def test_runs_side_by_side_outlive_their_time_limit_and_one_that_fails(prepared, tmp_path):
     (tmp_path / "stores").symlink_to(prepared / "stores")
     runs = [run_of(f"side{seed}", 3500, seed) for seed in (6, 7)]
-    machine = replace(MACHINE, processes=2)
-    submit("side", jobs(runs, TINY, tmp_path), "tiny", tmp_path, machine, Request(minutes=1), dirty=True)
+    wild = run_of("wild", 400, 8)
+    wild = replace(wild, train=replace(wild.train, learning_rate=1e30, clip=1e30))
+    machine = replace(MACHINE, processes=3)
+    submit("side", jobs([*runs, wild], TINY, tmp_path), "tiny", tmp_path, machine, Request(minutes=1), dirty=True)
     wait_for(lambda: all(RunLog(tmp_path / "runs" / "tiny" / run.name).is_done for run in runs), 400, tmp_path)
     wait_for(lambda: not queued("tiny", tmp_path), 60, tmp_path)
-    (log,) = tmp_path.rglob("*_log.out")
-    assert "saved; requeueing" in log.read_text()
+    assert "saved; requeueing" in logs(tmp_path)
     assert all(facts(tmp_path, run)[0] for run in runs)
+    assert state(wild, TINY, tmp_path) == "failed"
+    (why,) = failures([wild], TINY, tmp_path)
+    assert "at step" in why and "lower the learning rate" in why

@@ -10,6 +10,7 @@ import torch
 from slm.atomic import read_json, write_json
 from slm.checkpoint import read_checkpoint
 from slm.machine import Machine
+from slm.recorder import Leave, Wish
 from slm.runlog import RunLog
 from slm.spec import to_json
 from slm.train import train
@@ -39,6 +40,21 @@ def assert_close(one: RunLog, other: RunLog) -> None:
         torch.testing.assert_close(weight, states[1][name], rtol=1e-3, atol=1e-4)
 
 
+def on_one_then_two(run, stores, root: Path, strategy: str, micro_batch: int | None, alone: RunLog) -> None:
+    wish, calls = Wish(), []
+
+    def report(flops: float) -> None:
+        calls.append(flops)
+        wish.value = len(calls) > 14
+
+    with pytest.raises(Leave):
+        train(run, [stores["train"]], {"held-out": stores["validation"]}, root, CPU, {}, report, wish)
+    on_two([run], stores, root, strategy, micro_batch)
+    log = RunLog(root / run.name)
+    assert [line["from_step"] for line in read_json(log.folder / "env.json")["executions"]] == [0, 14]
+    assert_close(log, alone)
+
+
 @pytest.mark.parametrize(("strategy", "micro_batch"), [("ddp", 2), ("fsdp2", None)])
 def test_two_devices_train_what_one_trains_and_one_continues_it(toy_stores, run_of, tmp_path, strategy, micro_batch):
     """Two runs, the second from the trunk of the first; then the first again, left by two devices, ended by one."""
@@ -50,6 +66,7 @@ def test_two_devices_train_what_one_trains_and_one_continues_it(toy_stores, run_
     for run, log in zip(runs, alone, strict=True):
         assert_close(RunLog(tmp_path / "two" / run.name), log)
     assert read_json(tmp_path / "two" / runs[1].name / "env.json")["started_from"]["step"] == 24
+    on_one_then_two(runs[0], toy_stores, tmp_path / "one-then-two", strategy, micro_batch, alone[0])
     (tmp_path / "mixed").mkdir()
     assert "left" in on_two(runs[:1], toy_stores, tmp_path / "mixed", strategy, micro_batch, leave_after=16)
     mixed = RunLog(tmp_path / "mixed" / runs[0].name)
