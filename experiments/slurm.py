@@ -144,6 +144,8 @@ def run_task(folder: str, index: int) -> None:
         ended = False
     if not ended:
         notice.obey()
+    for asked in (signal.SIGUSR2, signal.SIGTERM):  # all is done, and Python is about to drop its handlers
+        signal.signal(asked, signal.SIG_IGN)
 
 
 def _one_by_one(some: list[list[Job]], scale: str, root: Path, machine: Machine, notice: "_Notice") -> bool:
