@@ -13,8 +13,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 from experiments.launch import side_by_side
@@ -119,7 +121,8 @@ def _sbatch(folder: Path, count: int, machine: Machine, request: Request) -> str
         **{key: value for key, value in asked.items() if value},
     )
     try:
-        submitted = executor.map_array(run_task, [str(folder)] * count, range(count))
+        with redirect_stderr(StringIO()):  # submitit repeats what sbatch says, which the error below does as well
+            submitted = executor.map_array(run_task, [str(folder)] * count, range(count))
     except (FailedJobError, subprocess.CalledProcessError) as error:
         lines = [line for line in str(error).splitlines() if "error" in line] or [str(error)]
         raise ValueError(f"SLURM refused: {lines[-1].strip()}; `sinfo` lists the partitions that exist") from None
