@@ -124,8 +124,8 @@ def _sbatch(folder: Path, count: int, machine: Machine, request: Request) -> str
         with redirect_stderr(StringIO()):  # submitit repeats what sbatch says, which the error below does as well
             submitted = executor.map_array(run_task, [str(folder)] * count, range(count))
     except (FailedJobError, subprocess.CalledProcessError) as error:
-        lines = [line for line in str(error).splitlines() if "error" in line] or [str(error)]
-        raise ValueError(f"SLURM refused: {lines[-1].strip()}; `sinfo` lists the partitions that exist") from None
+        said = "; ".join(line.strip() for line in str(error).splitlines() if "error" in line) or str(error)
+        raise ValueError(f"SLURM refused: {said}; `sinfo` lists the partitions that exist") from None
     return submitted[0].job_id.split("_")[0]
 
 
