@@ -92,6 +92,7 @@ class LanguageModel(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only, as in the released code of Cuervo & Marxer 2024."""
         train, weights = self.run.train, list(self.model.parameters())
+        self.weights = weights  # to list them anew for every update takes longer than to clip them
         groups = [
             {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": train.weight_decay},
             {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
@@ -103,7 +104,7 @@ class LanguageModel(lightning.LightningModule):
             group["lr"] = learning_rate(self.run.train, self.trainer.global_step)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.train.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.run.train.clip)
         self.grad_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
