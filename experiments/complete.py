@@ -36,7 +36,7 @@ def complete(
     """
     runs_root = root / "runs" / scale
     log = RunLog(runs_root / job.run.name)
-    opened = {name: TokenStore(store_folder(root, scale, name)) for name in job.stores}
+    opened = {name: TokenStore(store_folder(root, scale, name)) for name in job.stores(log.is_done)}
     first = rank(machine) == 0
     try:
         if not log.is_done:

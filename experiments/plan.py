@@ -11,6 +11,7 @@ from data.stores import store_folder, stores
 from experiments.scales import Scale
 from experiments.studies import benchmark_stores, held_out_stores, training_stores
 from slm.flops import training_flops
+from slm.runlog import RunLog
 from slm.spec import Recipe, RunSpec
 from slm.store import TokenStore
 
@@ -26,9 +27,9 @@ class Job(Recipe):
     """The first one's loss is the run's."""
     benchmarks: tuple[str, ...]
 
-    @property
-    def stores(self) -> tuple[str, ...]:
-        return self.train + self.held_out + self.benchmarks
+    def stores(self, trained: bool) -> tuple[str, ...]:
+        """Those that are still needed; a run that was trained, or taken over from elsewhere, is only measured."""
+        return (() if trained else self.train) + self.held_out + self.benchmarks
 
     @property
     def flops(self) -> float:
@@ -47,7 +48,8 @@ def jobs(runs: list[RunSpec], scale: Scale, root: Path) -> list[Job]:
         )
         for run in runs
     ]
-    for name in sorted({name for job in found for name in job.stores}):
+    trained = {run.name for run in runs if RunLog(root / "runs" / scale.name / run.name).is_done}
+    for name in sorted({name for job in found for name in job.stores(job.run.name in trained)}):
         TokenStore(store_folder(root, scale.name, name)).check_spec(stores(scale.name)[name])
     return found
 

@@ -124,7 +124,8 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
     wait_for(lambda: subprocess.run(["sinfo"], capture_output=True).returncode == 0, 60, root)
     slurm("scontrol", "update", f"JobId={array}_{tasks[long.name]}", "TimeLimit=1")
     wait_for(lambda: "saved; requeueing" in logs(root), 120, root)
-    slurm("scontrol", "update", f"JobId={array}_{tasks[long.name]}", "TimeLimit=30")
+    longer = ["scontrol", "update", f"JobId={array}_{tasks[long.name]}", "TimeLimit=30"]
+    wait_for(lambda: subprocess.run(longer, capture_output=True).returncode == 0, 60, root)  # not while it is requeued
     wait_for(ended, 400, root)
     assert not RunLog(root / "runs" / "tiny" / killed.name).is_done, "a killed task is not silently run again"
 

@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from slm.atomic import read_json
 from slm.checkpoint import read_checkpoint
+from slm.export import export
 from slm.machine import Machine
 from slm.recorder import Leave, Wish
 from slm.runlog import RunLog
-from slm.spec import TrainConfig
-from slm.store import TokenStore
+from slm.spec import Init, TrainConfig
+from slm.store import TokenStore, checksum
 from slm.train import learning_rate, train, trained_model
 
 CPU = Machine(accelerator="cpu", checkpoint_seconds=0.0)
@@ -337,3 +340,18 @@ def test_tensorboard_sees_the_rows(toy_stores, run_of, tmp_path):
     )
     with pytest.raises(ValueError, match="no logger.*choose from tensorboard, wandb"):
         go(run_of(2048), toy_stores, tmp_path, machine=Machine(accelerator="cpu", loggers=("notebook",)))
+
+
+def test_a_warm_start_continues_without_its_checkpoint(toy_stores, run_of, tmp_path):
+    text = go(run_of(), toy_stores, tmp_path / "text")
+    folder = export(text, tmp_path / "models" / "text-lm")
+    init = Init(checkpoint="text-lm", revision=checksum(folder / "model.safetensors"))
+    run = replace(run_of(seed=3), name="warm", init=init)
+    machine = Machine(accelerator="cpu", checkpoint_seconds=0.0, models=tmp_path / "models")
+    whole = go(run, toy_stores, tmp_path / "whole", machine=machine)
+    with pytest.raises(Stopped):
+        go(run, toy_stores, tmp_path / "stopped", machine=machine, report=stop_after(7))
+    shutil.rmtree(tmp_path / "models")
+    assert_equal_runs(go(run, toy_stores, tmp_path / "stopped", machine=machine), whole)
+    kept = read_checkpoint(whole.checkpoint)["state_dict"]["model.model.norm.weight"]
+    assert trained_model(whole).model.norm.weight.equal(kept)
