@@ -94,7 +94,7 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
     (root / "stores").symlink_to(prepared / "stores")
     short = [run_of(f"short{seed}", 800, seed) for seed in range(3)]
     requeued, killed = run_of("requeued", 3000, 3), run_of("killed", 3000, 4)
-    long = run_of("long", 9000, 5)
+    long = run_of("long", 13_000, 5)
     runs = [*short, requeued, killed, long]
 
     def launch() -> str:
