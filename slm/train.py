@@ -13,7 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def train(
     """
     first = rank(machine) == 0
     log = RunLog.open(runs_root, run)
-    with _taken(log) if first else _joined():
+    with _taken(log) if first else nullcontext():  # the first process holds the folder for all
         if log.is_done:
             return log
         if first:
@@ -208,12 +208,6 @@ def _taken(log: RunLog) -> Iterator[None]:
                     f"(Lustre: -o flock), or choose another SLM_ROOT"
                 ) from None
         yield
-
-
-@contextmanager
-def _joined() -> Iterator[None]:
-    """The first process of a run holds its folder for all of them."""
-    yield
 
 
 def _start(log: RunLog, run: RunSpec, trunk: Path, first: bool) -> tuple[Path | None, dict]:
