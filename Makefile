@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not slurm and not real_data and not fairseq2"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not slurm and not real_data and not fairseq2 and not browser"
 
 # The library's tests in an environment of their own, where fairseq2 and its torch live: about 7.5 GB.
 test-fairseq2: .venv-fairseq2/.installed

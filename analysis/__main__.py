@@ -1,9 +1,13 @@
-"""`python -m analysis collect|fit|paired --scale SCALE`: run folders to tables, tables to fits, two runs compared.
+"""`python -m analysis collect|fit|forecast|paired`: run folders to tables, tables to laws, laws to what a score takes.
 
-In: `$SLM_ROOT` (default ./out). Out: CSV tables and JSON fits below `results/SCALE`; laws and comparisons on screen.
+In: `$SLM_ROOT` (default ./out), a table of anybody's runs, or the papers' numbers. Out: CSV tables and JSON fits below
+`results`, or where `--out` says; laws, forecasts and comparisons on screen.
 """
 
 import sys
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -13,15 +17,46 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis import evidence, forecast, frame, laws, summary
 from analysis import fit as fits_of
-from analysis import frame, laws, summary
 from analysis import paired as pairs
+from analysis import table as tables_of
+from analysis.bootstrap import Resampling
+from analysis.fit import Fit
 from analysis.folders import results_folder, root
 
-WIDTH = 140  # columns that the widest table needs; a narrower terminal wraps, nothing is cut
+WIDTH = 140  # columns, unless a table needs more; a narrower terminal wraps, nothing is cut
+DELTAS = {"paper": 0.03, "chinchilla": 1e-3, "absolute": 0.0, "squares": float("inf")}
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
 Scale = Annotated[str, typer.Option(help="Which scale: micro, mini or paper.")]
 Only = Annotated[list[str] | None, typer.Option(help="Which families; repeat for several. All by default.")]
+Family = Annotated[list[str] | None, typer.Option(help="Which families; repeat for several. All by default.")]
+OwnScale = Annotated[str | None, typer.Option(help="Own runs of a scale: micro (the default), mini or paper.")]
+File = Annotated[Path | None, typer.Option(help="Anybody's runs instead: a CSV or JSON lines, a row per run.")]
+Papers = Annotated[str | None, typer.Option("--from", help="`published`: the papers' numbers instead.")]
+Law = Annotated[list[str] | None, typer.Option(help=f"Which laws: {', '.join(laws.LAWS)}. All that the rows bear.")]
+Map = Annotated[
+    str,
+    typer.Option(
+        "--map",
+        help="What is which column of --table: N=params,D=tokens,loss=val_loss,blimp=accuracy. "
+        f"{', '.join(tables_of.NAMES)} have a meaning, any other name is a benchmark's accuracy. Columns called so "
+        "already, or as in our tables, need no mention; benchmarks do.",
+    ),
+]
+Column = Annotated[str, typer.Option(help="Loss of own runs: nats_per_token, nats_per_unit or nats_per_second.")]
+Delta = Annotated[
+    str,
+    typer.Option(
+        help="Huber's, on log residuals: a number, or paper (0.03), chinchilla (1e-3), absolute (0), squares (inf)."
+    ),
+]
+Tied = Annotated[bool, typer.Option("--tied", help="One exponent for N and D in the parametric law.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples behind the intervals; 0: no intervals.")]
+By = Annotated[str, typer.Option(help="Resample all runs that share this column, such as size; else run by run.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the resamples.")]
+Out = Annotated[Path | None, typer.Option(help="A JSON file for one fit, a folder for several; else below results.")]
 
 
 @app.command()
@@ -35,17 +70,76 @@ def collect(scale: Scale = "micro") -> None:
         console.print(f"{len(left_out)} unfinished or unlisted runs left out: {', '.join(left_out)}")
 
 
-@app.command()
-def fit(scale: Scale = "micro", only: Only = None) -> None:
-    """Fit the laws of every family and print them."""
-    tables = frame.read(root(), scale)
-    families = laws.families(tables, only or [])
-    fits = laws.fit_all(tables, families)
-    fits_of.write(fits, root(), scale, only or [])
+@app.command(
+    epilog="Example: python -m analysis fit --table runs.csv --law parametric "
+    "--map N=params,D=tokens,loss=val_loss --delta chinchilla --bootstrap 4000 --out fit.json"
+)
+def fit(
+    scale: OwnScale = None,
+    table: File = None,
+    papers: Papers = None,
+    law: Law = None,
+    columns: Map = "",
+    column: Column = "nats_per_token",
+    delta: Delta = "paper",
+    tied: Tied = False,
+    bootstrap: Bootstrap = 1000,
+    by: By = "",
+    seed: Seed = 0,
+    only: Only = None,
+    out: Out = None,
+) -> None:
+    """Fit laws with intervals to own runs, to a table of anybody's, or to published numbers, and print them."""
+    source = _one_source(scale, table, papers)
+    names, families = tuple(law or ()), only or []
+    laws.known(names)
+    if columns and table is None:
+        raise ValueError("--map names columns of a --table: give the table, or leave --map out")
+    resampling = Resampling(count=bootstrap, seed=seed, by=by)
+    options = laws.Options(column=column, delta=_delta(delta), tied=tied, resampling=resampling)
+    fits = _fitted(source, table, columns, names, families, options)
     for section in summary.sections(fits):
         _show(*section)
-    console = Console()
-    console.print(f"{len(fits)} fits of {len(families)} families in {results_folder(root(), scale) / 'fits'}")
+    if papers is not None and not names:
+        _show(*summary.frontier(evidence.frontier(evidence.fits())))
+        _show(*summary.agreement(evidence.agreement(evidence.redone(bootstrap, seed))))
+    if out is None and table is None and not names:
+        fits_of.write(fits, root(), source, families)  # and none is left that is no longer made
+        written = f" in {results_folder(root(), source) / 'fits'}"
+    else:
+        written = _write(fits, None if table else results_folder(root(), source) / "fits", out)
+    Console().print(f"fits: {len(fits)}, families: {len({fit.family for fit in fits})}{written}")
+
+
+@app.command(
+    "forecast", epilog="Example: python -m analysis forecast --from published --metric sblimp-macro --target 80"
+)
+def what_it_takes(
+    metric: Annotated[str, typer.Option(help="Benchmark, as fits name it: blimp, or blimp-macro for its phenomena.")],
+    target: Annotated[float, typer.Option(help="Accuracy wanted, a fraction; above 1 it is per cent.")],
+    family: Family = None,
+    scale: OwnScale = None,
+    papers: Papers = None,
+) -> None:
+    """Say how much compute, which N and which D a score takes, by every fitted law; run `fit` first."""
+    source = _one_source(scale, None, papers)
+    with Console().status("fitting"):
+        fits = evidence.all_fits() if papers is not None else fits_of.read(root(), source)
+    goal = target / 100 if target > 1 else target
+    known = {fit.family for fit in fits}
+    if missing := sorted(set(family or []) - known):
+        raise ValueError(f"no fits of family {', '.join(missing)}; there are {', '.join(sorted(known))}")
+    asked = [fit for fit in fits if not family or fit.family in family]
+    rows = [row for name in _families_with(asked, metric) for row in forecast.forecast(asked, metric, goal, name)]
+    console = Console(highlight=False)
+    for name in dict.fromkeys(row.family for row in rows):
+        best = next(row for row in rows if row.family == name)
+        console.print(escape(summary.promise(best)), soft_wrap=True)
+        for text in best.warnings:
+            if text.startswith(("extrapolates", "unreachable")):
+                console.print(f"[bold]Warning:[/bold] {escape(text)}")
+    console.print()
+    _show(*summary.forecasts(rows))
 
 
 @app.command()
@@ -66,17 +160,104 @@ def paired(
     _show(f"{second} against {first}, on the same items", summary.comparison(rows), summary.COMPARISON)
 
 
+def _one_source(scale: str | None, table: Path | None, papers: str | None) -> str:
+    """The name of the results that are meant."""
+    if sum(choice is not None for choice in (scale, table, papers)) > 1:
+        raise ValueError("runs come from one place: give one of --scale, --table and --from")
+    if papers not in (None, evidence.SCALE):
+        raise ValueError(f"--from {papers}: the only source besides own runs is {evidence.SCALE}")
+    return papers or scale or "micro"
+
+
+def _delta(text: str) -> float:
+    """Huber's δ by its name or number."""
+    try:
+        value = DELTAS[text] if text in DELTAS else float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise ValueError(f"--delta {text}: a number from 0 to inf, or one of {', '.join(DELTAS)}")
+    return value
+
+
+def _fitted(
+    source: str, table: Path | None, columns: str, names: tuple[str, ...], only: list[str], options: laws.Options
+) -> list[Fit]:
+    """The fits of a table, of published numbers or of a scale's own runs, with a line that tells what is going on."""
+    with Console().status("fitting") as status:
+
+        def told(name: str) -> None:
+            status.update(f"fitting: {name}")
+
+        if table is not None:
+            return _fits_of_table(table, columns, names, only, options, told)
+        if source == evidence.SCALE:
+            return _fits_of_papers(names, only, options)
+        return laws.fit_all(frame.read(root(), source), only, options, names, told)
+
+
+def _fits_of_table(
+    path: Path, columns: str, names: tuple[str, ...], only: list[str], options: laws.Options, told: laws.Told
+) -> list[Fit]:
+    needs = {name: laws.NEEDS[name] for name in names}
+    found = tables_of.read(path, tables_of.mapping(columns), needs)
+    families = only or sorted(found.tables.runs["family"].unique())  # of one size, too: laws say what that lacks
+    fits = laws.fit_all(found.tables, families, replace(options, column=found.column), names, told)
+    return [replace(fit, conventions=fit.conventions | found.conventions) for fit in fits]
+
+
+def _fits_of_papers(names: tuple[str, ...], only: list[str], options: laws.Options) -> list[Fit]:
+    fits = evidence.all_fits(options)
+    if missing := sorted(set(only) - {fit.family for fit in fits}):
+        raise ValueError(f"no published family {missing[0]}; there are {', '.join(sorted({f.family for f in fits}))}")
+    wanted = {law for name in names for law in laws.IDENTIFIERS[name]}
+    chosen = [fit for fit in fits if (not only or fit.family in only) and (not names or fit.law in wanted)]
+    if not chosen:
+        raise ValueError(f"no published numbers bear {', '.join(names)}: per-run losses are not published")
+    return chosen
+
+
+def _write(fits: list[Fit], folder: Path | None, out: Path | None) -> str:
+    """Write fits to `out`, or one by one into `folder`; where they are, for people."""
+    place = out or folder
+    if place is None:
+        return "; --out writes them"
+    if out is not None and not out.is_dir() and (len(fits) == 1 or out.suffix == ".json"):
+        if len(fits) > 1:
+            raise ValueError(f"{out}: {len(fits)} fits for one file: name a folder, or fewer by --law and --only")
+        fits_of.write_one(fits[0], out)
+    else:
+        for fit in fits:
+            fits_of.write_one(fit, place / f"{fit.identifier.replace('/', '-')}.json")
+    return f" in {place}"
+
+
+def _families_with(fits: list[Fit], metric: str) -> list[str]:
+    """Families that have an accuracy law of a benchmark; `ValueError` with the nearest names where none has."""
+    scored = [fit for fit in fits if fit.law.startswith("accuracy_") and len(fit.params) > 1]
+    found = sorted({fit.family for fit in scored if fit.measure == metric})
+    if not found:
+        known = sorted({fit.measure for fit in scored})
+        near = [name for name in known if metric in name] or get_close_matches(metric, known, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"no accuracy law on {metric!r}: {hint}There are {', '.join(known) or 'none: score the runs'}")
+    return found
+
+
 def _show(title: str, rows: pd.DataFrame, note: str) -> None:
-    """Print a section; intervals on a line of their own, flags below the table."""
-    console = Console(width=max(WIDTH, Console().width), highlight=False)
+    """Print a section, as wide as it needs to be; intervals on a line of their own, flags below the table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in rows.columns.drop("flags"):
         table.add_column(column, no_wrap=True)
     for row in rows.drop(columns="flags").itertuples(index=False):
         table.add_row(*(escape(cell.replace(" [", "\n[")) for cell in row))
+    needed = Console(width=10 * WIDTH).measure(table).maximum
+    console = Console(width=max(WIDTH, Console().width, needed), highlight=False)
     console.print(f"[bold]{escape(title)}[/bold]", table, sep="\n", end="")
-    for row in rows[rows["flags"] != ""].itertuples(index=False):
-        console.print(f"  {row.family} {getattr(row, 'benchmark', '')}".rstrip() + f": {escape(row.flags)}")
+    labels = rows["family"] if "family" in rows else pd.Series("", rows.index)
+    labels = labels.str.cat(rows["benchmark"], sep=" ") if "benchmark" in rows else labels
+    for flags, flagged in labels[rows["flags"] != ""].groupby(rows["flags"], sort=False):
+        console.print(f"  {', '.join(flagged)}: {escape(flags)}")
     console.print(f"  {escape(note)}\n", style="dim")
 
 

@@ -4,33 +4,52 @@ In: rows of the scores table. Out: `Fit`s. Q is raw accuracy without chance corr
 section 4.3.1; which rows count as saturated is not stated there, so the cut is explicit here.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from analysis import bootstrap
-from analysis.envelope import power_law
-from analysis.fit import Fit, identities, intervals, unfitted
+from analysis.bootstrap import Resampling
+from analysis.fit import Fit, identities, spread, unfitted
+from analysis.hindcast import hindcast
 
 LAW, LAW_LOSS = "accuracy_compute", "accuracy_loss"
 METRIC = "accuracy_mean"
 MATCH = "containment"
 """Headline of question answering, which has no options to choose from."""
-RESAMPLES = 1000
+OF_PHENOMENA = ("minimal_pairs", "blimp", "zorro", "sblimp", "sblimp-test")
+"""Benchmarks that are parted into phenomena, where both averages are in use; topics of stories are no such parts."""
 LEAST_POINTS = 3
 CHANCE = 0.5  # of two options, as all benchmarks had them before scores recorded their chance
 SATURATION = 0.95
 """Accuracy that counts as saturated: a choice, the paper gives none."""
+ENVELOPE = "rows whose accuracy exceeds all cheaper rows"
+SPARE = 2  # resamples drawn per wanted one, as some leave too few points on the envelope: a choice
+NAMED = 5  # names that a flag or a message lists: a choice
+
+Constants = Mapping[str, float | np.ndarray]
+
+
+def on_envelope(flops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Which rows have an accuracy above that of every cheaper row, and above zero: `accuracy` (..., n) -> (..., n).
+
+    Of rows that cost the same, only the best one counts. A row that a resample lacks has accuracy 0 in it.
+    """
+    accuracy = np.asarray(accuracy, float)
+    order = np.lexsort((-accuracy, np.broadcast_to(np.asarray(flops, float), accuracy.shape)))
+    rising = np.take_along_axis(accuracy, order, -1)
+    cheaper = np.maximum.accumulate(np.concatenate([np.zeros_like(rising[..., :1]), rising[..., :-1]], -1), -1)
+    found = np.empty(accuracy.shape, bool)
+    np.put_along_axis(found, order, rising > cheaper, -1)
+    return found
 
 
 def envelope(flops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Indices, by rising compute, of the rows whose accuracy exceeds that of every cheaper row, and zero.
-
-    Of rows that cost the same, only the best one counts.
-    """
-    flops, accuracy = np.asarray(flops, float), np.asarray(accuracy, float)
-    order = np.lexsort((-accuracy, flops))
-    best = np.maximum.accumulate(np.concatenate([[0.0], accuracy[order][:-1]]))
-    return order[accuracy[order] > best]
+    """Indices of the rows `on_envelope`, by rising compute."""
+    kept = np.flatnonzero(on_envelope(flops, accuracy))
+    return kept[np.argsort(np.asarray(flops, float)[kept])]
 
 
 def saturation_flops(flops: np.ndarray, accuracy: np.ndarray, ceiling: float = SATURATION) -> float:
@@ -44,10 +63,36 @@ def headline_metric(rows: pd.DataFrame) -> str:
     return METRIC if (rows["metric"] == METRIC).any() else MATCH
 
 
-def headline(scores: pd.DataFrame, family: str, benchmark: str) -> pd.DataFrame:
-    """One row per run: the headline metric over all items of a benchmark."""
+def headline(scores: pd.DataFrame, family: str, benchmark: str, subset: str = "all") -> pd.DataFrame:
+    """One row per run: the headline metric of a benchmark, over all questions or another subset."""
     rows = scores[(scores["family"] == family) & (scores["eval"] == benchmark)]
-    return rows[(rows["subset"] == "all") & (rows["metric"] == headline_metric(rows))].sort_values("name")
+    return rows[(rows["subset"] == subset) & (rows["metric"] == headline_metric(rows))].sort_values("name")
+
+
+def scored(scores: pd.DataFrame, family: str, benchmark: str, subset: str = "all") -> pd.DataFrame:
+    """The headline rows that a law is fitted to; `ValueError` naming rows without a number or not as a fraction."""
+    rows = headline(scores, family, benchmark, subset)
+    where, value = f"{family} on {benchmark}", rows["value"].to_numpy(float)
+    numbers = np.isfinite(value) & np.isfinite(rows["flops_6n"].to_numpy(float))
+    if not numbers.all():
+        raise ValueError(f"{where}: no accuracy or no compute of {listed(rows, ~numbers)}; complete or drop these rows")
+    if (above := value > 1).any():
+        what = "accuracies in per cent" if above.all() else "accuracies in per cent among fractions"
+        raise ValueError(f"{where}: {what} ({listed(rows, above)}); divide these by 100")
+    if (below := value < 0).any():
+        raise ValueError(f"{where}: accuracies below 0 ({listed(rows, below)}); they are fractions from 0 to 1")
+    return rows
+
+
+def listed(rows: pd.DataFrame, which: np.ndarray) -> str:
+    """Names of the rows for a message, the first few of many."""
+    names = [str(name) for name in rows.loc[which, "name"]]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def measure(benchmark: str, subset: str) -> str:
+    """`Fit.measure` of a benchmark's subset."""
+    return benchmark if subset == "all" else f"{benchmark}-{subset}"
 
 
 def largest(rows: pd.DataFrame) -> pd.Series:
@@ -71,37 +116,26 @@ def fit_compute(
     family: str,
     benchmark: str,
     cut_flops: float | None = None,
-    resample_count: int = RESAMPLES,
-    seed: int = 0,
+    subset: str = "all",
+    resampling: Resampling = Resampling(),  # noqa: B008 - frozen
 ) -> Fit:
-    """Q = Q0·C^γ on the envelope of the rows below `cut_flops` (None: `saturation_flops`)."""
-    everything = headline(scores, family, benchmark)
-    rows, conventions = _before_saturation(everything, cut_flops, resample_count, seed)
-    conventions |= {"envelope": "rows whose accuracy exceeds all cheaper rows"}
-    labels = {"law": LAW, "family": family, "measure": benchmark, "conventions": conventions}
-    flops, value = rows["flops_6n"].to_numpy(float), rows["value"].to_numpy(float)
-    kept = envelope(flops, value)
-    if len(kept) < LEAST_POINTS:
-        reason = f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted"
-        return unfitted(rows, reason, _flags(everything, len(everything) - len(rows), "gamma", []), **labels)
-
-    def on_envelope(counts: np.ndarray) -> np.ndarray:
-        drawn = np.flatnonzero(counts)
-        return drawn[envelope(flops[drawn], value[drawn])]
-
-    counts = bootstrap.resamples(len(rows), resample_count, seed, lambda c: len(on_envelope(c)) >= LEAST_POINTS)
-    samples = [power_law(flops[points], value[points]) for points in map(on_envelope, counts)]
-    factor, exponent = power_law(flops[kept], value[kept])
-    errors = np.log(factor) + exponent * np.log(flops[kept]) - np.log(value[kept])
-    return Fit(
-        **labels,
-        params={"Q0": factor, "gamma": exponent},
-        intervals=intervals(["Q0", "gamma"], np.array(samples).reshape(-1, 2)),
-        objective=float((errors**2).mean() / 2),
-        search={},
-        flags=_flags(everything, len(everything) - len(rows), "gamma", bootstrap.flags(counts, resample_count)),
-        rows=identities(rows),
-        kept=tuple(rows["name"].iloc[kept]),
+    """Q = Q0·C^γ on the envelope of the rows below `cut_flops` (None: `saturation_flops`); what intervals vary is said
+    at `resampled`."""
+    everything = scored(scores, family, benchmark, subset)
+    rows, conventions, cut = _before_saturation(everything, cut_flops)
+    conventions |= {"envelope": ENVELOPE} | resampling.conventions | {"resampled": what_is_drawn(rows, resampling)}
+    labels = {"law": LAW, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
+    found = _power_law(rows, labels)
+    notes = at_chance(everything, "gamma") + cut
+    if not found.params:
+        return replace(found, flags=found.flags + notes)
+    slope, intercept = envelope_lines(rows["flops_6n"], resampled(rows, resampling), np.log)
+    draws = np.stack([np.exp(intercept), slope], 1)[: resampling.count]
+    return replace(
+        found,
+        **spread(found.params, draws, len(rows), found.constants),
+        flags=notes + tuple(bootstrap.flags(draws, resampling.count)),
+        hindcast=past(rows, lambda small: _power_law(small, labels), predict_compute, "flops_6n"),
     )
 
 
@@ -111,64 +145,174 @@ def fit_loss(
     benchmark: str,
     column: str = "nats_per_token",
     cut_flops: float | None = None,
-    resample_count: int = RESAMPLES,
-    seed: int = 0,
+    subset: str = "all",
+    resampling: Resampling = Resampling(),  # noqa: B008 - frozen
 ) -> Fit:
     """Q = intercept + slope·L over the rows below `cut_flops`, with Pearson's r (Cuervo & Marxer 2024, Fig. 4)."""
-    everything = headline(scores, family, benchmark)
-    rows, conventions = _before_saturation(everything, cut_flops, resample_count, seed)
-    conventions |= {"loss": column}
-    labels = {"law": LAW_LOSS, "family": family, "measure": benchmark, "conventions": conventions}
+    everything = scored(scores, family, benchmark, subset)
+    before, conventions, cut = _before_saturation(everything, cut_flops)
+    rows, lossless = with_loss(before, column)
+    conventions |= {"loss": column} | resampling.conventions
+    labels = {"law": LAW_LOSS, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
+    found = _linear(rows, column, labels)
+    notes = at_chance(everything, "slope") + cut + lossless
+    if not found.params:
+        return replace(found, flags=found.flags + notes)
+    nats, value = rows[column].to_numpy(float), rows["value"].to_numpy(float)
+
+    def varied(counts: np.ndarray) -> bool:
+        drawn = counts > 0
+        return drawn.sum() >= LEAST_POINTS and np.ptp(nats[drawn]) > 0 and np.ptp(value[drawn]) > 0
+
+    counts = bootstrap.resamples(groups(rows, resampling), resampling, varied)
+    draws = np.stack(line(nats, value, counts), 1)
+    return replace(
+        found,
+        **spread(found.params, draws, len(rows), found.constants),
+        flags=notes + tuple(bootstrap.flags(counts, resampling.count)),
+        hindcast=past(rows, lambda small: _linear(small, column, labels), predict_loss, column),
+    )
+
+
+def predict_compute(params: Constants, flops: np.ndarray) -> np.ndarray:
+    """Q of training FLOPs under the power law; nothing keeps it below 1."""
+    return params["Q0"] * np.asarray(flops, float) ** params["gamma"]
+
+
+def predict_loss(params: Constants, nats: np.ndarray) -> np.ndarray:
+    """Q of losses under the linear law; nothing keeps it between chance and 1."""
+    return params["intercept"] + params["slope"] * np.asarray(nats, float)
+
+
+def line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slope, intercept and Pearson's r of weighted least-squares lines: x (n,), y (n,) or (R, n), weights (R, n) ->
+    (R,) each. Where weights are 0, y must be finite all the same."""
+    share = weights / weights.sum(-1, keepdims=True)
+    mean_x, mean_y = (share * x).sum(-1), (share * y).sum(-1)
+    dx, dy = x - mean_x[..., None], y - mean_y[..., None]
+    both, squares = (share * dx * dy).sum(-1), (share * dx**2).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal y have no correlation
+        correlation = both / np.sqrt(squares * (share * dy**2).sum(-1))
+    return both / squares, mean_y - both / squares * mean_x, correlation
+
+
+def groups(rows: pd.DataFrame, resampling: Resampling) -> np.ndarray:
+    """What `bootstrap.resamples` draws together."""
+    return rows[resampling.by].to_numpy() if resampling.by else np.arange(len(rows))
+
+
+def what_is_drawn(rows: pd.DataFrame, resampling: Resampling) -> str:
+    """Answers, where it is known of every row how many there were and no groups are asked for; else groups or runs."""
+    return resampling.by or ("answers" if (_questions(rows) > 0).all() else "runs")
+
+
+def resampled(rows: pd.DataFrame, resampling: Resampling) -> np.ndarray:
+    """Accuracies (R, n) of resamples, SPARE for each wanted one; 0 for a row that a resample lacks.
+
+    Answers: every row, its accuracy drawn anew from a binomial over its questions. An envelope is made of the luckiest
+    runs: in synthetic studies like the released runs, intervals over answers held the true exponent in 76 to 92 %,
+    over runs in 46 to 77 %. Runs, where questions were not counted: rows drawn with replacement.
+    """
+    value, wanted = rows["value"].to_numpy(float), SPARE * resampling.count
+    if what_is_drawn(rows, resampling) != "answers":
+        return np.where(bootstrap.resamples(groups(rows, resampling), replace(resampling, count=wanted)), value, 0.0)
+    questions = _questions(rows)
+    return np.random.default_rng(resampling.seed).binomial(questions, value, (wanted, len(rows))) / questions
+
+
+def _questions(rows: pd.DataFrame) -> np.ndarray:
+    """As many questions as each row's standard error speaks for, or all `n` where none is known; 0: neither is."""
+    value, error, count = rows.reindex(columns=["value", "stderr", "n"]).to_numpy(float).T
+    known = error > 0
+    spoken = np.where(known, value * (1 - value) / np.where(known, error**2, 1.0), count)
+    return np.where(spoken > 0, np.maximum(np.round(np.nan_to_num(spoken)), 1), 0).astype(int)
+
+
+def envelope_lines(
+    flops: np.ndarray, accuracy: np.ndarray, height: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes and intercepts of `height` of the accuracies on ln C over the envelopes of accuracies (R, n); those of
+    fewer than LEAST_POINTS are left out."""
+    kept = on_envelope(flops, accuracy)
+    enough = kept.sum(1) >= LEAST_POINTS
+    kept, accuracy = kept[enough], accuracy[enough]
+    return line(np.log(np.asarray(flops, float)), height(np.where(kept, accuracy, 0.5)), kept.astype(float))[:2]
+
+
+def past(rows: pd.DataFrame, fit: Callable[[pd.DataFrame], Fit], predict: Callable, column: str) -> dict:
+    """The hindcast of a law that predicts from `column`, judged by the rows on the envelope."""
+    return hindcast(
+        rows,
+        "value",
+        fit,
+        lambda params, large: predict(params, large[column].to_numpy(float)),
+        relative=False,
+        judged=lambda found: found.iloc[envelope(found["flops_6n"], found["value"])],
+    )
+
+
+def with_loss(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that have a loss, and a flag naming those that have none."""
+    lacking = rows[column].isna().to_numpy()
+    return rows[~lacking], (f"left out, without {column}: {listed(rows, lacking)}",) if lacking.any() else ()
+
+
+def at_chance(rows: pd.DataFrame, name: str) -> tuple[str, ...]:
+    """The flag of a constant of rows whose largest run only guesses."""
+    return (f"at chance: {name} means nothing",) if len(rows) and is_at_chance(largest(rows)) else ()
+
+
+def described(rows: pd.DataFrame) -> dict[str, str | float | None]:
+    """Conventions of every accuracy law."""
+    flops = rows["flops_6n"].to_numpy(float)
+    return {
+        "C": "flops_6n",
+        "accuracy": f"raw fraction, {headline_metric(rows)}, no chance correction",
+        "flops_from": float(flops.min()) if len(rows) else None,
+        "flops_to": float(flops.max()) if len(rows) else None,
+    }
+
+
+def _power_law(rows: pd.DataFrame, labels: dict) -> Fit:
+    flops, value = rows["flops_6n"].to_numpy(float), rows["value"].to_numpy(float)
+    kept = envelope(flops, value)
+    if len(kept) < LEAST_POINTS:
+        return unfitted(rows, f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted", **labels)
+    x, y = np.log(flops[kept]), np.log(value[kept])
+    slope, intercept, _ = map(float, line(x, y, np.ones_like(x)))
+    return Fit(
+        **labels,
+        params={"Q0": float(np.exp(intercept)), "gamma": slope},
+        constants=2,
+        objective=float(((intercept + slope * x - y) ** 2).mean() / 2),
+        rows=identities(rows),
+        kept=tuple(rows["name"].iloc[kept]),
+    )
+
+
+def _linear(rows: pd.DataFrame, column: str, labels: dict) -> Fit:
     nats, value = rows[column].to_numpy(float), rows["value"].to_numpy(float)
     if len(rows) < LEAST_POINTS or not np.ptp(nats) or not np.ptp(value):
         reason = f"{len(rows)} runs, at least {LEAST_POINTS} of different loss and accuracy wanted"
-        return unfitted(rows, reason, _flags(everything, len(everything) - len(rows), "slope", []), **labels)
-
-    def varied(counts: np.ndarray) -> bool:
-        return (counts > 0).sum() >= LEAST_POINTS and np.ptp(nats[counts > 0]) > 0 and np.ptp(value[counts > 0]) > 0
-
-    counts = bootstrap.resamples(len(rows), resample_count, seed, varied)
-    names = ["slope", "intercept", "r"]
-    samples = np.array([_line(nats, value, weights) for weights in counts]).reshape(-1, 3)
-    slope, intercept, correlation = _line(nats, value, np.ones(len(rows)))
+        return unfitted(rows, reason, **labels)
+    slope, intercept, correlation = map(float, line(nats, value, np.ones_like(nats)))
     return Fit(
         **labels,
-        params=dict(zip(names, (slope, intercept, correlation), strict=True)),
-        intervals=intervals(names, samples),
+        params={"slope": slope, "intercept": intercept, "r": correlation},
+        constants=2,
         objective=float(((intercept + slope * nats - value) ** 2).mean() / 2),
-        search={},
-        flags=_flags(everything, len(everything) - len(rows), "slope", bootstrap.flags(counts, resample_count)),
         rows=identities(rows),
     )
 
 
-def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
-    """Slope, intercept and correlation of the weighted least-squares line."""
-    share = weights / weights.sum()
-    dx, dy = x - share @ x, y - share @ y
-    slope = float(share @ (dx * dy) / (share @ dx**2))
-    correlation = float(share @ (dx * dy) / np.sqrt((share @ dx**2) * (share @ dy**2)))
-    return slope, float(share @ y - slope * (share @ x)), correlation
-
-
-def _before_saturation(
-    rows: pd.DataFrame, cut_flops: float | None, count: int, seed: int
-) -> tuple[pd.DataFrame, dict[str, str | int | float | None]]:
-    cut = saturation_flops(rows["flops_6n"], rows["value"]) if cut_flops is None else cut_flops
+def _before_saturation(rows: pd.DataFrame, cut_flops: float | None) -> tuple[pd.DataFrame, dict, tuple[str, ...]]:
+    """The rows below the cut, their conventions, a flag that counts the others."""
+    rule, begin = f"the compute of the cheapest with accuracy >= {SATURATION}", "the first saturated one"
+    if cut_flops is None:
+        cut = saturation_flops(rows["flops_6n"], rows["value"])
+    else:
+        cut, rule, begin = float(cut_flops), "a given compute", "the given compute"
     kept = rows[rows["flops_6n"] < cut]
-    rule = f"the compute of the cheapest with accuracy >= {SATURATION}" if cut_flops is None else "a given compute"
-    return kept, {
-        "C": "flops_6n",
-        "accuracy": f"raw fraction, {headline_metric(rows)}, no chance correction",
-        "cut_rule": f"runs below {rule}",
-        "cut_flops": cut if np.isfinite(cut) else None,
-        "resampled": "runs",
-        "resamples": count,
-        "seed": seed,
-    }
-
-
-def _flags(rows: pd.DataFrame, cut: int, name: str, resampling: list[str]) -> tuple[str, ...]:
-    flags = [f"at chance: {name} means nothing"] if is_at_chance(largest(rows)) else []
-    flags += [f"{cut} runs from the first saturated one on left out"] if cut else []
-    return tuple(flags + resampling)
+    cuts = {"cut_rule": f"runs below {rule}", "cut_flops": cut if np.isfinite(cut) else None}
+    out = len(rows) - len(kept)
+    return kept, described(kept) | cuts, (f"{out} runs from {begin} on left out",) if out else ()

@@ -5,16 +5,19 @@ fitted is a `Fit` without parameters whose flags say why.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis import bootstrap
 from analysis.folders import results_folder, write_if_changed
 from slm.atomic import read_json
 
-LEVEL = 95  # per cent, of every interval
+DRAWS_KEPT = 200  # resampled parameters that a fit file keeps, for bands of what follows from them: a choice
+STATUSES = ("own", "published", "re-evaluated", "derived", "second-hand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,22 +29,70 @@ class Fit:
     measure: str
     """What the law describes: a loss column, or a benchmark."""
     params: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    """95 % percentile bootstrap over runs."""
-    objective: float | None
-    """Mean of the minimised function over the rows used; None where nothing was fitted."""
-    search: dict[str, float]
-    """How the minimum was found: gradient norm, starts, distinct basins, share of starts that converged."""
-    flags: tuple[str, ...]
-    conventions: dict[str, str | int | float | None]
-    rows: tuple[tuple[str, str], ...]
+    """The constants, then what follows from them in closed form."""
+    constants: int = 0
+    """How many of them were free."""
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """95 %; see `bootstrap.interval`."""
+    stderr: dict[str, float] = field(default_factory=dict)
+    """Standard deviation over resamples; of heavy-tailed constants such as A and B it says little."""
+    objective: float | None = None
+    """Mean of the minimised function over the rows used; None where nothing was minimised."""
+    gradient_norm: float | None = None
+    """Largest component of the projected gradient of the objective relative to its scale; 0 is a minimum."""
+    condition: float | None = None
+    """Condition number of the Hessian at the minimum, over the constants off their bounds, each scaled to unit
+    curvature; beyond 1e8 some combination of them is hardly determined."""
+    basins: int | None = None
+    """Distinct minima that the starts ended at."""
+    converged_fraction: float | None = None
+    """Share of the resamples whose search ended at a stationary point."""
+    flags: tuple[str, ...] = ()
+    conventions: dict[str, str | int | float | None] = field(default_factory=dict)
+    rows: tuple[tuple[str, str], ...] = ()
     """(name, fingerprint) of every run that entered."""
-    kept: tuple[str, ...] = field(default=())
+    kept: tuple[str, ...] = ()
     """Names of the runs on the envelope, where the law has one."""
+    draws: tuple[tuple[float, ...], ...] = ()
+    """`params` in their order, of up to DRAWS_KEPT resamples."""
+    hindcast: dict = field(default_factory=dict)
+    """How well the law, fitted to small budgets, predicts the large ones; see `analysis/hindcast.py`."""
+    status: str = "own"
+    """Whose number this is; one of STATUSES."""
 
     @property
     def identifier(self) -> str:
         return f"{self.law}.{self.family}.{self.measure}"
+
+
+Function = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""Constants -> values (points,); with constants of shape (draws, 1) -> (draws, points)."""
+
+
+def band(fit: Fit, function: Function) -> tuple[np.ndarray, np.ndarray] | None:
+    """The interval (low, high), each (points,), of what follows from a fit's constants; None without draws."""
+    if not fit.draws:
+        return None
+    point = np.atleast_1d(function({name: np.float64(value) for name, value in fit.params.items()}))
+    columns = np.array(fit.draws).T[:, :, None]
+    values = np.broadcast_to(function(dict(zip(fit.params, columns, strict=True))), (len(fit.draws), len(point)))
+    pairs = [bootstrap.interval(p, v, len(fit.rows), fit.constants) for p, v in zip(point, values.T, strict=True)]
+    low, high = np.array(pairs).T
+    return low, high
+
+
+def spread(params: Mapping[str, float], draws: np.ndarray, rows: int, constants: int) -> dict:
+    """The fields `intervals`, `stderr` and `draws` of a Fit, from draws (R, params); empty without any."""
+    draws = np.asarray(draws, float).reshape(-1, len(params))
+    if len(draws) < 2:
+        return {}
+    kept = draws[np.linspace(0, len(draws) - 1, min(DRAWS_KEPT, len(draws))).astype(int)]
+    found = {
+        name: bootstrap.interval(value, column, rows, constants)
+        for (name, value), column in zip(params.items(), draws.T, strict=True)
+    }
+    errors = dict(zip(params, (float(error) for error in draws.std(0, ddof=1)), strict=True))
+    return {"intervals": found, "stderr": errors, "draws": tuple(tuple(map(float, row)) for row in kept)}
 
 
 def identities(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -51,16 +102,7 @@ def identities(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 
 def unfitted(rows: pd.DataFrame, reason: str, flags: tuple[str, ...] = (), **labels: object) -> Fit:
     """The `Fit` of a law that these rows cannot determine, with what else there is to say of them."""
-    nothing = {"params": {}, "intervals": {}, "objective": None, "search": {}}
-    return Fit(**nothing, flags=(f"not fitted: {reason}", *flags), rows=identities(rows), **labels)
-
-
-def intervals(names: list[str], samples: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of bootstrap samples (resamples, names)."""
-    if not len(samples):
-        return {}
-    low, high = np.percentile(samples, [(100 - LEVEL) / 2, (100 + LEVEL) / 2], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+    return Fit(params={}, flags=(f"not fitted: {reason}", *flags), rows=identities(rows), **labels)
 
 
 def write(fits: list[Fit], root: Path, scale: str, only: list[str]) -> None:
@@ -72,8 +114,13 @@ def write(fits: list[Fit], root: Path, scale: str, only: list[str]) -> None:
         if path not in wanted and (not only or read_json(path)["family"] in only):
             path.unlink()
     for path, fit in wanted.items():
-        text = json.dumps(asdict(fit), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_if_changed(path, text.encode())
+        write_one(fit, path)
+
+
+def write_one(fit: Fit, path: Path) -> None:
+    """Write one fit as JSON."""
+    text = json.dumps(asdict(fit), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_if_changed(path, text.encode())
 
 
 def read(root: Path, scale: str) -> list[Fit]:
@@ -92,8 +139,9 @@ def from_json(value: dict, path: Path | str = "fit") -> Fit:
             **value
             | {
                 "intervals": {name: tuple(pair) for name, pair in value["intervals"].items()},
-                "flags": tuple(value["flags"]),
                 "rows": tuple(tuple(row) for row in value["rows"]),
+                "draws": tuple(tuple(row) for row in value["draws"]),
+                "flags": tuple(value["flags"]),
                 "kept": tuple(value["kept"]),
             }
         )

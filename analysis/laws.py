@@ -1,13 +1,39 @@
-"""Every law that a scale's tables can bear, fitted family by family.
+"""Every law that tables can bear, fitted family by family: `LAWS` at the bottom is the list.
 
-In: tables. Out: `Fit`s. What is fitted is decided here; how, in each law's own file.
+In: tables, families, options. Out: `Fit`s. What is fitted is decided here; how, in each law's own file.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis import downstream, envelope, parametric
+from analysis import compare, downstream, envelope, isoflop, parametric, repeats, saturation
+from analysis.bootstrap import Resampling
+from analysis.columns import LABELS
 from analysis.fit import Fit
 from analysis.frame import Tables
+from analysis.table import Needs, checked
+
+TEXT_TOKENIZERS = ("text", "pretrained")
+"""Tokenizers of the families that speech is compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose of all fits."""
+
+    column: str = "nats_per_token"
+    """The loss; one of the columns of runs."""
+    delta: float = parametric.DELTA
+    """Huber's, on log residuals; 0: least absolute deviations; infinite: least squares."""
+    tied: bool = False
+    """One exponent for parameters and tokens in `loss_parametric`."""
+    resampling: Resampling = Resampling()
+
+
+Told = Callable[[str], None]
+"""Hears the name of the law that is being fitted."""
 
 
 def families(tables: Tables, only: list[str]) -> list[str]:
@@ -25,17 +51,174 @@ def one_seed(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values(["seed", "name"]).drop_duplicates("point").sort_values("name")
 
 
-def fit_all(tables: Tables, only: list[str]) -> list[Fit]:
-    """Loss laws and, for every benchmark scored, accuracy laws of each family."""
-    fits: list[Fit] = []
+def fit_all(
+    tables: Tables,
+    only: list[str],
+    options: Options = Options(),  # noqa: B008 - frozen
+    names: tuple[str, ...] = (),
+    told: Told = lambda name: None,
+) -> list[Fit]:
+    """The laws `names` of the families `only`; empty: all that the tables bear, of all families of several sizes.
+
+    `ValueError` for a law that does not exist or that no family's rows can be asked for, and for rows that do not
+    belong together (`table.checked`).
+    """
+    known(names)
+    if (by := options.resampling.by) and by not in LABELS:
+        raise ValueError(f"runs cannot be resampled by {by!r}: a label is one of {', '.join(LABELS)}")
+    if options.column not in tables.runs.columns:
+        losses = [name for name in tables.runs.columns if name.startswith("nats_per_") or name == "loss"]
+        raise ValueError(f"no loss column {options.column!r}; the tables have {', '.join(losses)}")
+    chosen = families(tables, only)
+    for family in chosen:
+        checked(tables.runs, family, options.column)
     runs = one_seed(tables.runs)
     scores = tables.scores[tables.scores["name"].isin(runs["name"])]
-    for family in families(tables, only):
-        fits.append(parametric.fit(runs, family))
-        fits.append(envelope.fit(runs, family))
-        fits.append(envelope.fit_offset(runs, family))
-        scored = scores[scores["family"] == family]
-        for benchmark in sorted(scored["eval"].unique()):
-            fits.append(downstream.fit_compute(scored, family, benchmark))
-            fits.append(downstream.fit_loss(scored, family, benchmark))
+    alone = Tables(runs=runs, scores=scores, curves=tables.curves, losses=tables.losses)
+    fits: list[Fit] = []
+    for name in names or LAWS:
+        told(name)
+        found = LAWS[name](alone, chosen, options, fits)
+        if names and not found:
+            raise ValueError(f"law {name}: {_MISSING[name]} in any of {', '.join(chosen) or 'no family'}")
+        fits += [fit for fit in found if names or fit.params or name != "isoflop"]  # few tables are IsoFLOP grids
     return fits
+
+
+def known(names: tuple[str, ...]) -> None:
+    """`ValueError` for a name that is none of LAWS."""
+    if unknown := [name for name in names if name not in LAWS]:
+        raise ValueError(f"no law {', '.join(unknown)}; there are {', '.join(LAWS)}")
+
+
+def with_losses(runs: pd.DataFrame, chosen: list[str], column: str) -> list[str]:
+    """The families that have this loss: text has none per second of speech, published runs none at all."""
+    there = set(runs.loc[runs[column].notna(), "family"])
+    return [family for family in chosen if family in there]
+
+
+def subsets(scores: pd.DataFrame, family: str) -> list[tuple[str, str]]:
+    """(benchmark, subset) that accuracy laws of a family describe: all questions, of phenomena their mean as well."""
+    rows = scores[scores["family"] == family]
+    pairs = {(row.eval, row.subset) for row in rows[["eval", "subset"]].drop_duplicates().itertuples()}
+    return sorted(
+        (benchmark, subset)
+        for benchmark, subset in pairs
+        if subset == "all" or (subset == "macro" and benchmark in downstream.OF_PHENOMENA)
+    )
+
+
+def _parametric(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    settings = {"delta": options.delta, "tied": options.tied, "resampling": options.resampling}
+    losses = with_losses(tables.runs, chosen, options.column)
+    return [parametric.fit(tables.runs, family, options.column, **settings) for family in losses]
+
+
+def _envelope(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    found = []
+    for family in with_losses(tables.runs, chosen, options.column):
+        asked = tables.runs, family, options.column
+        found += [envelope.fit(*asked, rule, options.resampling) for rule in (envelope.LAW, envelope.LAW_BINS)]
+        found.append(envelope.fit_offset(*asked, options.resampling))
+    return found
+
+
+def _repeats(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    repeated = set(tables.runs.loc[tables.runs["epochs"] > parametric.MAX_EPOCHS, "family"])
+    settings = {"delta": options.delta, "resampling": options.resampling}
+    return [
+        repeats.fit(tables.runs, family, options.column, joint=joint, **settings)
+        for family in with_losses(tables.runs, chosen, options.column)
+        if family in repeated
+        for joint in (False, True)
+    ]
+
+
+def _isoflop(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    return [
+        isoflop.fit(tables.runs, family, options.column, interpolator, resampling=options.resampling)
+        for family in with_losses(tables.runs, chosen, options.column)
+        for interpolator in isoflop.LAWS
+    ]
+
+
+def _exponents(tables: Tables, chosen: list[str], options: Options) -> list[Fit]:
+    return [
+        downstream.fit_compute(tables.scores, family, benchmark, subset=subset, resampling=options.resampling)
+        for family in chosen
+        for benchmark, subset in subsets(tables.scores, family)
+    ]
+
+
+def _downstream(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    settings = {"column": options.column, "resampling": options.resampling}
+    return _exponents(tables, chosen, options) + [
+        downstream.fit_loss(tables.scores, family, benchmark, subset=subset, **settings)
+        for family in with_losses(tables.runs, chosen, options.column)
+        for benchmark, subset in subsets(tables.scores, family)
+    ]
+
+
+def _saturation(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:
+    losses = with_losses(tables.runs, chosen, options.column)
+    found = []
+    for family in chosen:
+        for benchmark, subset in subsets(tables.scores, family):
+            asked = {"subset": subset, "resampling": options.resampling}
+            if family in losses:
+                found.append(saturation.fit_sigmoid(tables.scores, family, benchmark, options.column, **asked))
+            found.append(saturation.fit_error(tables.scores, family, benchmark, **asked))
+    return found
+
+
+def _compare(tables: Tables, chosen: list[str], options: Options, found: list[Fit]) -> list[Fit]:
+    """Every family of speech against every family of text, on the benchmarks that both have an exponent of."""
+    exponents = [fit for fit in found if fit.law == downstream.LAW] or _exponents(tables, chosen, options)
+    fitted = [fit for fit in exponents if fit.params]
+    tokenizers = tables.runs.set_index("family")["tokenizer"]
+    of_text = set(tokenizers.index[tokenizers.isin(TEXT_TOKENIZERS)])
+    return [
+        compare.ratio(speech, text, options.resampling)
+        for speech in fitted
+        if speech.family not in of_text
+        for text in fitted
+        if text.family in of_text and text.measure == speech.measure
+    ]
+
+
+Law = Callable[[Tables, list[str], Options, list[Fit]], list[Fit]]
+LAWS: dict[str, Law] = {
+    "parametric": _parametric,
+    "envelope": _envelope,
+    "repeats": _repeats,
+    "isoflop": _isoflop,
+    "downstream": _downstream,
+    "saturation": _saturation,
+    "compare": _compare,
+}
+NEEDS = {
+    "parametric": Needs(columns=("loss",), rows=5),
+    "envelope": Needs(columns=("loss",), rows=envelope.LEAST_POINTS),
+    "repeats": Needs(columns=("loss", "U"), rows=5 + repeats.LEAST_REPEATED),
+    "isoflop": Needs(columns=("loss",), rows=isoflop.LEAST_BUDGETS * isoflop.SIZES["parabola"]),
+    "downstream": Needs(columns=("metric",), rows=downstream.LEAST_POINTS),
+    "saturation": Needs(columns=("metric",), rows=downstream.LEAST_POINTS),
+    "compare": Needs(columns=("metric", "tokenizer"), rows=2 * downstream.LEAST_POINTS),
+}
+"""What a user's own table must bring for a law, named as in `table.NAMES`."""
+IDENTIFIERS = {
+    "parametric": (parametric.LAW,),
+    "envelope": (envelope.LAW, envelope.LAW_BINS, envelope.LAW_OFFSET),
+    "repeats": (repeats.LAW, repeats.LAW_JOINT),
+    "isoflop": tuple(isoflop.LAWS.values()),
+    "downstream": (downstream.LAW, downstream.LAW_LOSS),
+    "saturation": (saturation.LAW_SIGMOID, saturation.LAW_ERROR),
+    "compare": (compare.LAW,),
+}
+"""Name in LAWS -> `Fit.law`."""
+_MISSING = dict.fromkeys(LAWS, "no loss") | {
+    "repeats": f"no run that saw its tokens more than {parametric.MAX_EPOCHS} times",
+    "downstream": "no score",
+    "saturation": "no score",
+    "compare": f"no exponents of both speech and text (tokenizer {' or '.join(TEXT_TOKENIZERS)}) on one benchmark",
+}

@@ -1,109 +1,194 @@
-"""The one minimiser: mean Huber loss of residuals whose Jacobian is given, from several starts, for many weightings.
+"""The one minimiser: damped Newton steps with the exact Hessian, for many problems and starts at once.
 
-In: residuals, starts (S, P), weights (R, n), one problem per row. Out: a `Minimum` per problem. The best of all starts
-is taken by its value, never by what the optimiser says of itself; how far to trust it is reported beside it.
+In: an objective with its gradient and Hessian, starts, weights (a row per problem), bounds. Out: `Minima`, one per
+problem. The best of all starts is taken by its value; whether it is a minimum is told by its gradient.
 """
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.optimize import least_squares
 
-Residuals = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""θ (P,) -> residuals (n,), their Jacobian (n, P)."""
+# S searches, R problems, K starts of each, n rows, P parameters.
+Derivatives = tuple[np.ndarray, np.ndarray, np.ndarray]
+Objective = Callable[[np.ndarray, np.ndarray], Derivatives]
+"""θ (S, P), weights (S, n), each row summing to one -> value (S,), gradient (S, P), Hessian (S, P, P)."""
+Model = Callable[[np.ndarray], Derivatives]
+"""θ (S, P) -> residuals (S, n), their Jacobian (S, n, P), their second derivatives (S, n, P, P)."""
 
-STATIONARY = 1e-5  # projected gradient, in units of δ² per row and unit of θ, below which a start counts as converged
-SAME = 1e-3  # distance in θ below which two converged starts are one basin; both thresholds are choices
+BLOCK = 128  # searches that one thread takes at a time: measured, arrays of a block stay in a core's cache
+STEPS = 300  # a search that has not ended by then is not converged
+DECREASE = 1e-13  # of the value: a Newton step that promises less ends the search
+FLOOR = 1e-30  # a value below it is zero: residuals of 1e-15 are rounding
+CURVED = 1e-13  # of the largest curvature: less counts as this much, so that steps stay finite
+STATIONARY = 1e-5  # see `Minima.gradient_norm`
+SAME = 1e-4  # distance of ends, in units of max(1, |θ|), below which they are one basin; both are choices
+WORST_CONDITION = 1e16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Minimum:
-    """The best point found and how well its search went."""
+class Minima:
+    """The best point of every problem and how well its search went; arrays of length R."""
 
     params: np.ndarray
-    objective: float
-    """Weighted mean of the Huber loss: r²/2 for |r| ≤ δ, δ(|r| − δ/2) beyond."""
-    gradient_norm: float
-    """Largest component of the projected gradient of objective / δ²."""
-    starts: int
-    basins: int
-    """Distinct points that the converged starts ended at."""
-    converged: float
-    """Share of the starts that ended at a stationary point."""
+    """(R, P)."""
+    objective: np.ndarray
+    gradient_norm: np.ndarray
+    """Largest |∂f/∂θ| / √(f·∂²f/∂θ²) over the parameters that a bound does not hold; 0 at a minimum."""
+    condition: np.ndarray
+    """Of the Hessian over these parameters, scaled to a unit diagonal; WORST_CONDITION where it is not positive."""
+    converged: np.ndarray
+    """Whether the gradient norm is below STATIONARY."""
     at_bound: np.ndarray
-    """(P,) whether a parameter lies on a bound."""
-
-    @property
-    def search(self) -> dict[str, float]:
-        """What a `Fit` records of it."""
-        return {
-            "gradient_norm": self.gradient_norm,
-            "starts": self.starts,
-            "basins": self.basins,
-            "converged": self.converged,
-        }
+    """(R, P)."""
+    basins: np.ndarray
+    """Distinct points that the converged starts ended at."""
 
 
 def minimise(
-    residuals: Residuals,
-    starts: np.ndarray,
-    weights: np.ndarray,
-    delta: float,
+    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> Minima:
+    """Minimise the objective for every row of `weights` (R, n), from starts (K, P) or (R, K, P), within the bounds."""
+    weights = np.asarray(weights, float)
+    assert (weights >= 0).all() and (np.asarray(lower) < np.asarray(upper)).all()
+    weights = weights / weights.sum(1, keepdims=True)
+    starts = np.broadcast_to(starts, (len(weights), *np.shape(starts)[-2:]))
+    size = max(1, BLOCK // starts.shape[1])
+    parts = [slice(begin, begin + size) for begin in range(0, len(weights), size)]
+
+    def solved(part: slice) -> Minima:
+        return _block(objective, starts[part], weights[part], lower, upper)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        found = list(threads.map(solved, parts))
+    names = [field.name for field in fields(Minima)]
+    return Minima(**{name: np.concatenate([getattr(minima, name) for minima in found]) for name in names})
+
+
+def robust(model: Model, delta: float) -> Objective:
+    """The weighted mean Huber loss of a model's residuals: r²/2 for |r| ≤ δ, δ(|r| − δ/2) beyond."""
+
+    def objective(theta: np.ndarray, weights: np.ndarray) -> Derivatives:
+        residuals, jacobian, second = model(theta)
+        value, slope, curvature = huber(residuals, delta)
+        gradient = np.einsum("sn,snp->sp", weights * slope, jacobian)
+        hessian = np.einsum("sn,snp,snq->spq", weights * curvature, jacobian, jacobian, optimize=True)
+        hessian += np.einsum("sn,snpq->spq", weights * slope, second)
+        return (weights * value).sum(1), gradient, hessian
+
+    return objective
+
+
+def huber(residuals: np.ndarray, delta: float) -> Derivatives:
+    """Huber's loss of residuals, its derivative and second derivative; δ infinite gives squares."""
+    slope = np.clip(residuals, -delta, delta)
+    return slope * (residuals - 0.5 * slope), slope, (slope == residuals).astype(float)
+
+
+def _block(
+    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> Minima:
+    """All starts of a few problems; the best end of each."""
+    problems, count, width = starts.shape
+    ends = _search(objective, starts.reshape(-1, width), np.repeat(weights, count, 0), lower, upper)
+    values = ends.objective.reshape(problems, count)
+    best = np.arange(problems) * count + np.argmin(np.where(np.isfinite(values), values, np.inf), 1)
+    points, converged = ends.params.reshape(starts.shape), ends.converged.reshape(problems, count)
+    chosen = {field.name: getattr(ends, field.name)[best] for field in fields(Minima)}
+    basins = [_distinct(p[c]) if count > 1 else int(c[0]) for p, c in zip(points, converged, strict=True)]
+    return Minima(**chosen | {"basins": np.array(basins)})
+
+
+def _search(
+    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> Minima:
+    theta = np.clip(starts, lower, upper)
+    value, gradient, hessian = objective(theta, weights)
+    damping, going = np.zeros(len(theta)), np.arange(len(theta))
+    for _ in range(STEPS):
+        step, promise, least = _newton(theta[going], gradient[going], hessian[going], damping[going], lower, upper)
+        undamped = damping[going] == 0
+        ended = (undamped & (promise <= DECREASE * value[going])) | (value[going] < FLOOR) | (damping[going] > 1e12)
+        going, step, least = going[~ended], step[~ended], least[~ended]
+        if not len(going):
+            break
+        trial = np.clip(theta[going] + step, lower, upper)
+        found = objective(trial, weights[going])
+        better = found[0] < value[going]
+        kept, failed = going[better], going[~better]
+        theta[kept] = trial[better]
+        value[kept], gradient[kept], hessian[kept] = (part[better] for part in found)
+        damping[kept] = np.where(damping[kept] > 0.3 * least[better], damping[kept] / 3, 0.0)
+        damping[failed] = np.maximum(10 * damping[failed], least[~better])
+    return _described(theta, value, gradient, hessian, lower, upper)
+
+
+def _newton(
+    theta: np.ndarray,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    damping: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
-) -> list[Minimum]:
-    """Minimise Σ w·huber_δ(r(θ)) / Σ w for every row w of `weights` (R, n), from every row of `starts` (S, P)."""
-    assert delta > 0 and (lower < upper).all()
-    inside = np.clip(starts, lower + 1e-9, upper - 1e-9)
-    return [_best(residuals, inside, row / row.sum(), delta, lower, upper) for row in np.asarray(weights, float)]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps (S, P) of the parameters that no bound holds, downhill along every eigenvector, what they promise (S,), and
+    the least curvature (S,): damping starts there, so that it shortens the step along a curved valley and no other.
+    """
+    held, scale, scaled = _scaled(theta, gradient, hessian, lower, upper)
+    curvature, axes = np.linalg.eigh(scaled)
+    slope = np.einsum("spq,sp->sq", axes, np.where(held, 0.0, gradient / scale))
+    floor = np.maximum(CURVED * np.abs(curvature).max(1, keepdims=True), CURVED)  # Huber's loss is flat far out
+    curvature = np.maximum(np.abs(curvature), floor)
+    least = curvature.min(1)
+    curvature = curvature + damping[:, None]
+    step = -np.einsum("spq,sq->sp", axes, slope / curvature) / scale
+    return np.where(held, 0.0, step), 0.5 * (slope**2 / curvature).sum(1), least
 
 
-def _best(
-    residuals: Residuals, starts: np.ndarray, weights: np.ndarray, delta: float, lower: np.ndarray, upper: np.ndarray
-) -> Minimum:
-    rows = weights > 0
-    scaled, root = weights[rows], np.sqrt(weights[rows])
+def _scaled(
+    theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which parameters a bound holds (S, P), the root of each curvature (S, P), the Hessian (S, P, P) scaled by it,
+    with ones for the held."""
+    held = ((theta <= lower) & (gradient >= 0)) | ((theta >= upper) & (gradient <= 0))
+    diagonal = np.abs(np.einsum("spp->sp", hessian))
+    most = diagonal.max(1, keepdims=True)
+    scale = np.sqrt(np.maximum(diagonal, np.where(most > 1e-200, 1e-20 * most, 1.0)))
+    free = ~held
+    both = free[:, :, None] & free[:, None, :]
+    scaled = np.where(both, hessian / (scale[:, :, None] * scale[:, None, :]), 0.0)
+    return held, scale, scaled + np.eye(theta.shape[1]) * held[:, :, None]
 
-    def loss(z: np.ndarray) -> np.ndarray:
-        """Huber's ρ(z) and derivatives for z = w·(r/δ)², threshold at |r| = δ."""
-        ratio = np.sqrt(z) / root
-        far = ratio > 1
-        safe = np.where(far, ratio, 1.0)
-        value = np.where(far, scaled * (2 * ratio - 1), z)
-        return np.stack([value, 1 / safe, np.where(far, -0.5 / (scaled * safe**3), 0.0)])
 
-    ends = [
-        least_squares(
-            lambda theta: residuals(theta)[0][rows] * root / delta,
-            start,
-            jac=lambda theta: residuals(theta)[1][rows] * root[:, None] / delta,
-            bounds=(lower, upper),
-            loss=loss,
-            ftol=1e-14,
-            xtol=1e-12,
-            gtol=1e-10,
-            max_nfev=400,
-        )
-        for start in starts
-    ]
-    norms = np.array([np.abs(end.x - np.clip(end.x - end.grad, lower, upper)).max() for end in ends])
-    best = min(range(len(ends)), key=lambda index: ends[index].cost)
-    point, stationary = ends[best].x, [end.x for end, norm in zip(ends, norms, strict=True) if norm < STATIONARY]
-    return Minimum(
-        params=point,
-        objective=float(ends[best].cost * delta**2),
-        gradient_norm=float(norms[best]),
-        starts=len(starts),
-        basins=_distinct(stationary),
-        converged=len(stationary) / len(starts),
-        at_bound=(point - lower < SAME) | (upper - point < SAME),
+def _described(
+    theta: np.ndarray,
+    value: np.ndarray,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+) -> Minima:
+    held, scale, scaled = _scaled(theta, gradient, hessian, lower, upper)
+    curvature = np.linalg.eigvalsh(scaled)
+    least, most = curvature.min(1), curvature.max(1)
+    norm = np.abs(np.where(held, 0.0, gradient / scale)).max(1) / np.sqrt(np.maximum(value, 1e-18))
+    positive = least > most / WORST_CONDITION
+    return Minima(
+        params=theta,
+        objective=value,
+        gradient_norm=norm,
+        condition=np.where(positive, most / np.where(positive, least, 1.0), WORST_CONDITION),
+        converged=norm < STATIONARY,
+        at_bound=(theta <= lower) | (theta >= upper),
+        basins=np.ones(len(theta), int),
     )
 
 
-def _distinct(points: list[np.ndarray]) -> int:
+def _distinct(points: np.ndarray) -> int:
     found: list[np.ndarray] = []
     for point in points:
-        if all(np.abs(point - other).max() > SAME for other in found):
+        if all((np.abs(point - other) / np.maximum(1, np.abs(other))).max() > SAME for other in found):
             found.append(point)
     return len(found)

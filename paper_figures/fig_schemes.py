@@ -42,7 +42,7 @@ def numbers(results: Results) -> pd.DataFrame:
     """One row per scheme; a measure that was not made is empty, and one that no scheme has is left out."""
     rows = results.schemes
     if rows is None:
-        raise NothingToDraw(f"no schemes were compared at scale {results.scale}: run `python -m data compare`")
+        raise results.nothing("no schemes were compared by `python -m data compare`")
     measured = [column for column in PANELS if rows[column].notna().any()]
     if not measured:
         raise NothingToDraw(f"the schemes compared at scale {results.scale} have no {', '.join(PANELS)}")
@@ -80,7 +80,7 @@ def draw(results: Results) -> Figure:
 
 
 def _entry(scheme: str, number: int, kind: str) -> Line2D:
-    look = {"marker": style.marker(kind), "color": style.colour(kind), "linestyle": "", "markersize": 4}
+    look = {"marker": style.look(kind).marker, "color": style.look(kind).colour, "linestyle": "", "markersize": 4}
     return Line2D([], [], label=f"{number}  {style.label(scheme)}", **look)
 
 
@@ -106,7 +106,7 @@ def _told(rows: pd.DataFrame, measure: str) -> str:
 
 def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
     for kind, points in rows.groupby("kind", sort=False):
-        axes.plot(points[COST], points[measure], style.marker(kind), color=style.colour(kind), markersize=4)
+        axes.plot(points[COST], points[measure], style.look(kind).marker, color=style.look(kind).colour, markersize=4)
     chance = rows["speaker_chance"].max() if measure == "speaker_accuracy" else 0.5
     if measure != "phone_information" and pd.notna(chance):
         axes.axhline(chance, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
@@ -123,7 +123,7 @@ def _number(axes: Axes, rows: pd.DataFrame, measure: str, order: dict[str, int])
     half = _HALF_MARKER * axes.figure.dpi / 72
     taken = [Bbox([[x - half, y - half], [x + half, y + half]]) for x, y in axes.transData.transform(points)]
     for scheme, kind, point in zip(rows["scheme"], rows["kind"], points, strict=True):
-        look = {"textcoords": "offset points", "fontsize": 6.5, "color": style.colour(kind)}
+        look = {"textcoords": "offset points", "fontsize": 6.5, "color": style.look(kind).colour}
         name = axes.annotate(str(order[scheme]), point, (0, 0), **look)
         name.set_in_layout(False)
         for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):

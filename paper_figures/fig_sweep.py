@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figures import style
-from paper_figures.results import NothingToDraw, Results
+from paper_figures.results import Results
 
 LOSSES = {"nats_per_token": "nats per token", "nats_per_unit": "nats per unit", "nats_per_second": "nats per second"}
 
@@ -21,17 +21,13 @@ def numbers(results: Results) -> pd.DataFrame:
     sizes = runs.groupby("family")["size"].nunique()
     swept = runs[runs["family"].isin(sizes.index[sizes == 1])]
     if swept.empty:
-        raise NothingToDraw(f"no finished run of the sweep of schemes at scale {results.scale}")
+        raise results.nothing("no finished run of the sweep of schemes")
     runs = runs[runs["size"].isin(swept["size"]) & runs["budget"].isin(swept["budget"])]
     shared = ["family", "name", "size", "budget", "tokens", "unit_stream"]
     parts = [runs[shared].assign(measure=loss, value=runs[loss]) for loss in LOSSES]
     accuracy = results.accuracy(sorted(runs["family"].unique()))
     accuracy = accuracy[accuracy["name"].isin(runs["name"])]
-    parts.append(
-        accuracy[["family", "name", "size", "budget", "tokens"]].assign(
-            measure=accuracy["eval"], value=accuracy["value"], stderr=accuracy["stderr"]
-        )
-    )
+    parts.append(accuracy[["family", "name", "size", "budget", "tokens", "measure", "value", "stderr", "chance"]])
     rows = pd.concat(parts)
     return rows[rows["value"].notna()].sort_values(["measure", "family", "tokens"]).reset_index(drop=True)
 
@@ -41,11 +37,9 @@ def draw(results: Results) -> Figure:
     rows = numbers(results)
     families = _ordered(rows)
     measures = [measure for measure in [*LOSSES, *results.benchmarks(families)] if measure in set(rows["measure"])]
-    figure, panels = style.new(2, 3, 0.5 + 0.19 * len(families), sharey=True)
-    for axes, measure in zip(panels, measures, strict=False):
+    figure, panels = style.wrapped(len(measures), 0.5 + 0.19 * len(families), sharey=True)
+    for axes, measure in zip(panels, measures, strict=True):
         _panel(axes, rows[rows["measure"] == measure], families, measure)
-    for axes in panels[len(measures) :]:
-        axes.axis("off")
     panels[0].set_yticks(range(len(families)), [style.label(family) for family in families])
     panels[0].set_ylim(len(families) - 0.5, -0.5)
     return figure
@@ -86,6 +80,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: list[str], measure: str) ->
     if measure in LOSSES:
         axes.set_title(LOSSES[measure])
     else:
-        axes.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-        axes.xaxis.set_major_formatter(style.PercentFormatter(1.0, decimals=0))
+        axes.axvline(rows["chance"].iloc[0], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        style.per_cent(axes.xaxis)
         axes.set_title(style.label(measure))

@@ -1,16 +1,20 @@
-"""The report: one self-contained HTML page with every number, its uncertainty, and what it does not mean.
+"""The report: one self-contained HTML page with every number, its uncertainty, whose it is, and what it does not mean.
 
-In: results and the drawn figures as (name, SVG, caption). Out: HTML text that depends on them alone.
+In: results, their drawn figures, and those of the published evidence. Out: HTML text that depends on them alone.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
 import pandas as pd
 
 from analysis import summary
-from paper_figures import sections
+from analysis.fit import Fit
+from paper_figures import evidence_sections, score_sections, sections
+from paper_figures.catalogue import FIGURES
 from paper_figures.results import Results
 
 _PAGE = """<!doctype html>
@@ -22,23 +26,61 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(results: Results, figures: list[tuple[str, str, str]]) -> str:
-    """The whole page; figures are inlined, nothing is fetched."""
-    title = f"Scaling laws of speech language models, scale {results.scale}"
-    parts = [f"<h1>{escape(title)}</h1>", *_paragraphs(sections.opening(results))]
-    parts += ["<h2>Fitted laws</h2>"]
-    for heading, rows, note in summary.sections(results.fits):
-        parts += [f"<h3>{escape(heading)}</h3>", _table(rows), f"<p class='note'>{escape(note)}</p>"]
-    parts += ["<h2>Figures</h2>"]
-    for number, (name, svg, caption) in enumerate(figures, start=1):
-        text = f"<figcaption><b>Figure {number}.</b> {escape(caption)}</figcaption>"
-        parts.append(f"<figure id='{name}'>{_inline(svg, name)}{text}</figure>")
-    for heading, paragraphs, rows in sections.tables(results):
-        parts += [f"<h2>{escape(heading)}</h2>", *_paragraphs(paragraphs), _table(rows)]
-    parts += ["<h2>What the numbers mean, and what they do not</h2>"]
-    parts += ["<ul>", *(f"<li>{escape(text)}</li>" for text in sections.limits(results)), "</ul>"]
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A drawn figure."""
+
+    svg: str
+    caption: str
+
+
+def page(results: Results, figures: Mapping[str, Picture], published: Mapping[str, Picture]) -> str:
+    """The whole page; figures are inlined, nothing is fetched. `published` stand in the section of that name."""
+    if results.is_published:
+        title, parts = "Published scaling laws of speech language models", _evidence(results, figures, {})
+    else:
+        title = f"Scaling laws of speech language models, scale {results.scale}"
+        parts = [*_own(results, figures), *_evidence(results, published, figures)]
+        parts += ["<h2>What the numbers mean, and what they do not</h2>"]
+        parts += ["<ul>", *(f"<li>{escape(text)}</li>" for text in sections.limits(results)), "</ul>"]
     css = files("paper_figures").joinpath("report.css").read_text(encoding="utf-8")
-    return _PAGE.format(title=escape(title), css=css, body="\n".join(parts))
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
+    return _PAGE.format(title=escape(title), css=css, body=body)
+
+
+def _own(results: Results, figures: Mapping[str, Picture]) -> list[str]:
+    """What was run, the laws, the figures and tables of own runs alone."""
+    parts = [*_paragraphs(sections.opening(results)), "<h2>Fitted laws</h2>", *_laws(results.fits), "<h2>Figures</h2>"]
+    parts += [_figure(name, name, picture) for name, picture in figures.items() if not FIGURES[name].is_beside]
+    for heading, paragraphs, rows in [*score_sections.tables(results), *sections.tables(results)]:
+        parts += [f"<h2>{escape(heading)}</h2>", *_paragraphs(paragraphs), _table(rows)]
+    return parts
+
+
+def _evidence(results: Results, published: Mapping[str, Picture], figures: Mapping[str, Picture]) -> list[str]:
+    """The papers' numbers: alone (`published`), and those figures where ours stand beside them."""
+    parts = ["<h2>Published evidence</h2>", *_paragraphs(evidence_sections.opening(results))]
+    parts += [_figure(name, f"published-{name}", picture, " (published)") for name, picture in published.items()]
+    beside = {name: picture for name, picture in figures.items() if FIGURES[name].is_beside}
+    parts += [_figure(name, name, picture, " (published and own)") for name, picture in beside.items()]
+    for heading, rows, text in evidence_sections.tables():
+        parts += [f"<h3>{escape(heading)}</h3>", _table(rows), f"<p class='note'>{escape(text)}</p>"]
+    return parts
+
+
+def _laws(fits: list[Fit]) -> list[str]:
+    parts = []
+    for heading, rows, note in summary.sections(fits):
+        parts += [f"<h3>{escape(heading)}</h3>", _table(rows), f"<p class='note'>{escape(note)}</p>"]
+    return parts
+
+
+def _figure(name: str, identifier: str, picture: Picture, whose: str = "") -> str:
+    """A figure under its name, with its number in the papers."""
+    entry = FIGURES[name]
+    title = f"{name.replace('_', ' ').capitalize()}{whose}" + (f", {entry.paper} of the paper" if entry.paper else "")
+    text = f"<figcaption><b>{escape(title)}.</b> {escape(picture.caption)}</figcaption>"
+    return f"<figure id='{identifier}'>{_inline(picture.svg, identifier)}{text}</figure>"
 
 
 def _paragraphs(texts: list[str]) -> list[str]:

@@ -6,25 +6,23 @@ In: runs and scores. Out: a table as figure and numbers; where a benchmark has s
 import re
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.downstream import chance, headline_metric, is_at_chance, largest
-from paper_figures import style
+from analysis.downstream import OF_PHENOMENA, chance, headline_metric, is_at_chance, largest
+from analysis.laws import TEXT_TOKENIZERS
+from paper_figures import ruled, style
 from paper_figures.results import NothingToDraw, Results
 
-TEXT = ("text", "pretrained")  # kinds of tokens that a text model has
 AVERAGES = {"all": "over questions", "macro": "macro"}
 """Subset -> what its mean is called; see `subset` in `analysis/columns.py`."""
-OF_PHENOMENA = ("minimal_pairs", "blimp", "zorro", "sblimp", "sblimp-test")
-"""Benchmarks that are parted into phenomena, where both averages are in use; topics of stories are no such parts."""
 _FORM = re.compile(r"(?P<eval>.+)-(?P<form>[ST]{1,2})")
-ACROSS = 5  # columns that fit beside the families
 _SCORE = ["eval", "subset", "metric", "value", "stderr", "low", "high", "n", "items", "chance", "dropped", "truncated"]
 
 
 def numbers(results: Results) -> pd.DataFrame:
     """One row per family, benchmark and average: the headline of the run of most compute, and the text topline."""
+    if results.is_published:
+        raise NothingToDraw("not published: of most models a few benchmarks are, see comparison")
     found = reported(results)
     rows = found[(found["subset"] == "all") | (found["subset"] == "macro") & found["eval"].isin(OF_PHENOMENA)]
     if rows.empty:
@@ -48,7 +46,7 @@ def reported(results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     rows = pd.concat(parts)
     rows["chance"] = rows.apply(chance, axis=1)
-    text_runs = results.runs.loc[results.runs["tokenizer"].isin(TEXT), "name"]
+    text_runs = results.runs.loc[results.runs["tokenizer"].isin(TEXT_TOKENIZERS), "name"]
     rows = rows.merge(_toplines(rows, text_runs), on=["eval", "subset", "metric"], how="left")
     return rows.sort_values(["metric", "eval", "subset", "family"], kind="stable")[columns].reset_index(drop=True)
 
@@ -62,19 +60,22 @@ def _placed(rows: pd.DataFrame, family: str) -> pd.DataFrame:
 
 
 def draw(results: Results) -> Figure:
-    """Ruled tables, families down and benchmarks across; grey is at chance."""
+    """A ruled table, families down and benchmarks across, chance and the topline below; grey is at chance."""
     rows = numbers(results)
-    families = sorted(rows["family"].unique())
-    columns = list(dict.fromkeys(zip(rows["eval"], rows["subset"], strict=True)))
-    blocks = [columns[begin : begin + ACROSS] for begin in range(0, len(columns), ACROSS)]
-    figure, panels = style.new(len(blocks), 1, 1.0 + 0.3 * (len(families) + 2))
-    for axes, block in zip(panels, blocks, strict=True):
-        _names(axes, families)
-        for place, (benchmark, subset) in enumerate(block):
-            own = rows[(rows["eval"] == benchmark) & (rows["subset"] == subset)].set_index("family")
-            several = (benchmark, "macro") in columns
-            _column(axes, place + 2.1, families, own, _heading(benchmark, subset if several else "", own))
-    return figure
+    lines, found = ruled.crossed(rows.assign(column=_headings(rows)), ["family"], "column", _shown)
+    order = sorted(range(len(lines)), key=lambda place: lines[place])
+    cells = {"family": [*(style.label(lines[place][0]) for place in order), "text topline", "chance"]}
+    looks = {(len(lines) + extra, "family"): {"style": "italic"} for extra in (0, 1)}
+    for heading, texts in found.items():
+        own = rows[_headings(rows) == heading]
+        topline = "–" if pd.isna(own["topline"].iloc[0]) else f"{100 * own['topline'].iloc[0]:.1f}"
+        cells[heading] = [*(texts[place] for place in order), topline, f"{100 * own['chance'].iloc[0]:.1f}"]
+        guessing = set(own.loc[[is_at_chance(row) for _, row in own.iterrows()], "family"])
+        looks |= {
+            (line, heading): {"color": style.GREY} for line, place in enumerate(order) if lines[place][0] in guessing
+        }
+    strong = frozenset([len(lines)])
+    return ruled.figure(ruled.Ruled(cells=pd.DataFrame(cells), looks=looks, strong=strong))
 
 
 def caption(results: Results) -> str:
@@ -114,35 +115,19 @@ def _toplines(rows: pd.DataFrame, text_runs: pd.Series) -> pd.DataFrame:
     return text.merge(best, on=["eval", "name"])[["eval", "subset", "metric", *named]].rename(columns=named)
 
 
-def _heading(benchmark: str, subset: str, rows: pd.DataFrame) -> str:
-    least, most = rows["n"].min(), rows["n"].max()
-    count = f"n = {least:,}" + ("" if least == most else f" to {most:,}")
-    name = style.label(benchmark).replace(" (", "\n(")
-    return "\n".join([name, *([AVERAGES[subset]] if subset else []), count])
+def _headings(rows: pd.DataFrame) -> pd.Series:
+    """The heading of every row's column: benchmark, average where there are several, questions."""
+    several = set(rows.loc[rows["subset"] == "macro", "eval"])
+    questions = rows.groupby(["eval", "subset"])["n"].agg(["min", "max"])
+
+    def heading(row: pd.Series) -> str:
+        least, most = questions.loc[(row["eval"], row["subset"])]
+        count = f"n = {least:,}" + ("" if least == most else f" to {most:,}")
+        name = style.label(row["eval"]).replace(" (", "\n(")
+        return "\n".join([name, *([AVERAGES[row["subset"]]] if row["eval"] in several else []), count])
+
+    return rows.apply(heading, axis=1)
 
 
-def _names(axes: Axes, families: list[str]) -> None:
-    axes.axis("off")
-    axes.set(xlim=(0, ACROSS + 1.6), ylim=(-len(families) - 2.1, 1.9))
-    for line, family in enumerate(families):
-        axes.text(0, -line - 0.5, style.label(family), va="center", color=style.colour(family), fontsize=6.5)
-    for line, name in enumerate(("text topline", "chance"), start=len(families)):
-        axes.text(0, -line - 0.5, name, va="center", fontsize=6.5, style="italic")
-    for line in range(len(families) + 2):
-        strong = line in (0, len(families))
-        axes.axhline(-line, color="#222222" if strong else "#DDDDDD", linewidth=0.7 if strong else 0.4)
-
-
-def _column(axes: Axes, place: float, families: list[str], rows: pd.DataFrame, heading: str) -> None:
-    shared = {"ha": "center", "va": "center"}
-    axes.text(place, 0.95, heading, weight="bold", fontsize=6.5, linespacing=1.3, **shared)
-    for line, family in enumerate(families):
-        if family in rows.index:
-            row = rows.loc[family]
-            colour = style.GREY if is_at_chance(row) else "#222222"
-            text = with_interval(row).replace(" [", "\n[")
-            axes.text(place, -line - 0.5, text, fontsize=5.8, linespacing=1.2, color=colour, **shared)
-    first = rows.iloc[0]
-    topline = "–" if pd.isna(first["topline"]) else f"{100 * first['topline']:.1f}"
-    axes.text(place, -len(families) - 0.5, topline, fontsize=5.8, **shared)
-    axes.text(place, -len(families) - 1.5, f"{100 * first['chance']:.1f}", fontsize=5.8, **shared)
+def _shown(row: pd.Series) -> str:
+    return with_interval(row).replace(" [", "\n[")

@@ -1,6 +1,6 @@
-"""Envelopes of loss and of accuracy: geometry, published exponents, recovery and flags."""
+"""Envelopes of loss: geometry, recovery, intervals, hindcasts and what cannot be fitted; fits and their files."""
 
-from pathlib import Path
+import json
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import analysis
-from analysis import downstream, envelope, fit
-from analysis.levers import levers
+from analysis import bootstrap, envelope, fit
+from analysis.bootstrap import Resampling
 
-PUBLISHED = Path(analysis.__file__).parent / "published" / "released_runs.csv"
+FEW = Resampling(count=50)
 
 
 def runs(flops, nats):
@@ -21,13 +20,10 @@ def runs(flops, nats):
     return pd.DataFrame(labels | {"flops_6n": np.asarray(flops, float), "nats_per_token": nats})
 
 
-def scores(flops, value, stderr=0.01, nats=None):
-    table = runs(flops, np.linspace(3, 2, len(flops)) if nats is None else nats)
-    labels = {"eval": "topic_cloze", "subset": "all", "metric": "accuracy_mean", "seed": 0}
-    return table.assign(**labels, value=value, stderr=stderr)
+POINTS = st.lists(st.tuples(st.floats(1e6, 1e20), st.floats(0.1, 10)), min_size=1, max_size=30)
 
 
-@given(st.lists(st.tuples(st.floats(1e6, 1e20), st.floats(0.1, 10)), min_size=1, max_size=30))
+@given(POINTS)
 def test_hull_is_falling_convex_and_below_every_run(points):
     flops, nats = np.array(points).T
     kept = envelope.hull(flops, nats)
@@ -37,108 +33,97 @@ def test_hull_is_falling_convex_and_below_every_run(points):
     assert below.all()
 
 
-def test_power_law_is_recovered_and_dominated_runs_do_not_matter():
+@given(POINTS)
+def test_bins_keep_one_run_each_and_none_is_worse_than_its_neighbours(points):
+    flops, nats = np.array(points).T
+    kept = envelope.least_of_bins(flops, nats)
+    bins = np.floor(3 * np.log10(flops) + 1e-9)
+    assert sorted(bins[kept]) == sorted(set(bins)) and (np.diff(flops[kept]) > 0).all()
+    assert all(nats[index] == nats[bins == bins[index]].min() for index in kept)
+
+
+@pytest.mark.parametrize("rule", [envelope.LAW, envelope.LAW_BINS])
+def test_power_law_is_recovered_and_dominated_runs_do_not_matter(rule):
     flops = np.geomspace(1e9, 1e13, 8)
     nats = 8.0 * flops**-0.05
     table = pd.concat([runs(flops, nats), runs(flops, nats * 1.2)])
-    found = envelope.fit(table, "units", resample_count=50)
+    found = envelope.fit(table, "units", rule=rule, resampling=FEW)
     assert (found.params["L0"], found.params["gamma"]) == pytest.approx((8.0, 0.05))
     assert found.intervals["gamma"][0] <= 0.05 + 1e-9 and len(found.rows) == 16
+    assert found.law == rule and {"r0", "r7"} <= set(found.kept)
 
 
 def test_offset_is_recovered_where_the_curve_bends():
     flops = np.geomspace(1e9, 1e13, 9)
-    found = envelope.fit_offset(runs(flops, 1.5 + 300 * flops**-0.3), "units", resample_count=20)
-    assert (found.params["E"], found.params["gamma"]) == pytest.approx((1.5, 0.3), rel=1e-4)
-    straight = envelope.fit_offset(runs(flops, 8.0 * flops**-0.05 * (1 + 0.002 * np.cos(np.arange(9)))), "units")
-    assert straight.params == {} or any("E" in flag for flag in straight.flags)
+    found = envelope.fit_offset(runs(flops, 1.5 + 300 * flops**-0.3), "units", resampling=FEW)
+    assert (found.params["E"], found.params["gamma"]) == pytest.approx((1.5, 0.3), rel=1e-6)
+    assert found.gradient_norm < 1e-5 and found.basins == 1 and found.converged_fraction > 0.95
+    assert found.hindcast["root_mean_square"] < 1e-6 and found.hindcast["held_out"] == 3
+    np.testing.assert_allclose(envelope.predict(found.params, flops), 1.5 + 300 * flops**-0.3)
 
 
-@pytest.mark.parametrize(
-    ("metric", "rows", "cut", "gamma"),
-    [
-        ("sblimp_macro", 29, None, 0.0205),
-        ("sblimp_macro", 31, None, 0.0185),
-        ("sblimp_macro", 29, 1e19, 0.0215),
-        ("tstorycloze", 29, None, 0.0252),
-        ("tstorycloze", 31, None, 0.0243),
-        ("sstorycloze", 29, None, 0.0108),
-        ("sstorycloze", 29, 1e19, 0.0088),
-    ],
-)
-def test_exponents_of_the_released_runs(metric, rows, cut, gamma):
-    table = pd.read_csv(PUBLISHED).iloc[:rows]
-    flops = 6.0 * table["n_total"].astype(float) * table["tokens_seen"].astype(float)
-    found = downstream.fit_compute(
-        scores(flops, table[metric] / 100), "units", "topic_cloze", cut_flops=cut, resample_count=20
-    )
-    assert found.params["gamma"] == pytest.approx(gamma, abs=5.1e-5)
+def test_a_power_law_misses_a_floor_and_the_hindcast_says_by_how_much():
+    flops = np.geomspace(1e9, 1e14, 12)
+    table = runs(flops, 1.5 + 300 * flops**-0.3)
+    pure, offset = envelope.fit(table, "units", resampling=FEW), envelope.fit_offset(table, "units", resampling=FEW)
+    assert pure.hindcast["root_mean_square"] > 100 * offset.hindcast["root_mean_square"]
+    assert pure.hindcast["bias"] < 0 and pure.hindcast["decades"] > 1.5, "the power law promises too low a loss"
+    observed = {name: seen for name, _, seen, _ in pure.hindcast["points"]}
+    assert observed == {f"r{i}": pytest.approx(1.5 + 300 * flops[i] ** -0.3) for i in (8, 9, 10, 11)}
 
 
-def test_envelope_of_accuracy_keeps_rows_that_beat_all_cheaper_ones():
-    kept = downstream.envelope([3, 1, 2, 2, 4], [0.6, 0.5, 0.55, 0.7, 0.7])
-    assert list(kept) == [1, 3]
-
-
-def test_saturated_runs_are_cut_and_said_so():
-    flops = np.geomspace(1e9, 1e13, 8)
-    value = np.minimum(0.05 * flops**0.1, 0.97)
-    found = downstream.fit_compute(scores(flops, value), "units", "topic_cloze")
-    cut = downstream.saturation_flops(flops, value)
-    assert found.conventions["cut_flops"] == cut and (value[flops < cut] < 0.95).all()
-    assert f"{(flops >= cut).sum()} runs from the first saturated one on left out" in found.flags
-
-
-def test_chance_is_flagged_by_the_largest_run():
-    flops = np.geomspace(1e9, 1e13, 8)
-    flat = scores(flops, 0.5 + 0.01 * np.sin(np.arange(8)) + 0.001 * np.arange(8), stderr=0.025)
-    laws = downstream.fit_compute(flat, "units", "topic_cloze"), downstream.fit_loss(flat, "units", "topic_cloze")
-    assert all(any(flag.startswith("at chance") for flag in law.flags) for law in laws)
-    sure = downstream.fit_compute(scores(flops, np.linspace(0.5, 0.7, 8)), "units", "topic_cloze")
-    assert not sure.flags
-
-
-def test_chance_is_that_of_the_benchmark_where_it_is_known():
-    row = pd.Series({"value": 0.6, "stderr": 0.04})
-    assert not downstream.is_at_chance(row) and not downstream.is_at_chance(pd.Series({**row, "chance": np.nan}))
-    assert downstream.is_at_chance(pd.Series({**row, "chance": 0.55}))
-    assert not downstream.is_at_chance(pd.Series({"value": 0.3, "stderr": 0.01, "chance": 0.25}))
-
-
-def test_answers_are_fitted_by_containment_and_zeros_have_no_exponent(tables):
-    rows = downstream.headline(tables.scores, "text", "webquestions")
-    assert set(rows["metric"]) == {"containment"} and set(rows["subset"]) == {"all"}
-    assert set(downstream.headline(tables.scores, "text", "topic_cloze")["metric"]) == {"accuracy_mean"}
-    found = downstream.fit_compute(tables.scores, "text", "webquestions", resample_count=20)
-    assert found.params["gamma"] > 0 and "containment" in found.conventions["accuracy"]
-    nothing = downstream.fit_compute(tables.scores, "units", "webquestions", resample_count=20)
-    assert not nothing.params and any(flag.startswith("at chance") for flag in nothing.flags)
-
-
-def test_accuracy_is_recovered_as_a_line_in_loss():
-    nats = np.linspace(3.0, 2.0, 8)
-    found = downstream.fit_loss(scores(np.geomspace(1e9, 1e12, 8), 1.2 - 0.2 * nats, nats=nats), "units", "topic_cloze")
-    assert tuple(found.params.values()) == pytest.approx((-0.2, 1.2, -1.0))
-
-
-def test_three_runs_give_no_interval():
+def test_three_runs_give_no_interval_and_equal_losses_no_law():
     found = envelope.fit(runs([1e9, 1e10, 1e11], [3.0, 2.5, 2.2]), "units")
     assert found.params and not found.intervals and "no interval" in found.flags[0]
+    flat = envelope.fit(runs(np.geomspace(1e9, 1e13, 8), 2.0), "units")
+    assert flat.params == {} and flat.flags == ("not fitted: 1 points on the envelope, at least 3 wanted",)
+
+
+def test_intervals_of_whole_sizes_are_of_sizes():
+    flops = np.geomspace(1e9, 1e13, 24)
+    nats = 8.0 * flops**-0.05 * np.exp(np.random.default_rng(0).normal(0, 0.01, 24))
+    table = runs(flops, nats).assign(size=[f"w{i % 6}" for i in range(24)])
+    found = envelope.fit(table, "units", resampling=Resampling(count=50, by="size"))
+    counts = bootstrap.resamples(table["size"].to_numpy(), Resampling(count=50, by="size"))
+    assert found.conventions["resampled"] == "size" and found.intervals["gamma"][0] < 0.05 < found.intervals["gamma"][1]
+    assert all(len({*row[start::6]}) == 1 for row in counts for start in range(6))
+
+
+def test_an_interval_is_of_percentiles_moved_to_where_the_point_lies():
+    draws = np.random.default_rng(0).normal(size=20_000)
+    low, high = bootstrap.interval(0.0, draws, 10_000, 5)
+    assert (low, high) == pytest.approx((-1.96, 1.96), abs=0.05)
+    moved = bootstrap.interval(0.5, draws, 10_000, 5)
+    assert moved[0] > low + 0.7 and moved[1] > high + 0.5
+    few = bootstrap.interval(0.0, draws, 9, 5)
+    assert few[0] < -2.6 and few[1] > 2.6, "Student's t with 4 degrees of freedom: 2.78"
+
+
+def test_a_band_is_the_interval_of_what_follows():
+    flops = np.geomspace(1e9, 1e13, 24)
+    nats = 8.0 * flops**-0.05 * np.exp(np.random.default_rng(0).normal(0, 0.01, 24))
+    found = envelope.fit(runs(flops, nats), "units", resampling=Resampling(count=200))
+    low, high = fit.band(found, lambda params: envelope.predict(params, flops))
+    middle = envelope.predict(found.params, flops)
+    assert (low <= middle).all() and (middle <= high).all() and low.shape == (24,)
+    (alone,), _ = fit.band(found, lambda params: params["gamma"])
+    assert alone == pytest.approx(found.intervals["gamma"][0])
+    assert fit.band(envelope.fit(runs(flops[:3], nats[:3]), "units"), lambda params: params["gamma"]) is None
 
 
 def test_fits_survive_their_files_and_stale_ones_go(tmp_path):
-    found = envelope.fit(runs(np.geomspace(1e9, 1e13, 8), 8.0 * np.geomspace(1e9, 1e13, 8) ** -0.05), "units")
-    empty = downstream.fit_compute(scores([1e9], [0.5]), "units", "topic_cloze")
+    flops = np.geomspace(1e9, 1e13, 12)
+    found = envelope.fit(runs(flops, 8.0 * flops**-0.05 * (1 + 0.02 * np.cos(np.arange(12)))), "units", resampling=FEW)
+    empty = envelope.fit(runs([1e9], [0.5]), "units", rule=envelope.LAW_BINS)
     fit.write([found, empty], tmp_path, "micro", [])
-    assert fit.read(tmp_path, "micro") == [empty, found]
+    assert fit.read(tmp_path, "micro") == [found, empty]
     fit.write([found], tmp_path, "micro", ["text"])
     assert len(fit.read(tmp_path, "micro")) == 2
     fit.write([found], tmp_path, "micro", [])
     assert fit.read(tmp_path, "micro") == [found]
-
-
-def test_levers_compare_the_same_size_and_token_count(tables):
-    rows = levers(tables.scores, "topic_cloze", "units").set_index(["family", "metric"])
-    assert tuple(rows.loc[("phones", "accuracy_mean"), ["size", "budget"]]) == ("w96", "1200k")
-    assert tuple(rows.loc[("units", "accuracy_sum"), ["size", "budget"]]) == ("w128", "2400k")
-    assert ("units", "accuracy_mean") not in rows.index
+    path = tmp_path / "results" / "micro" / "fits" / f"{found.identifier}.json"
+    value = json.loads(path.read_text())
+    assert {"params", "intervals", "stderr", "objective", "gradient_norm", "condition", "basins", "rows"} <= set(value)
+    path.write_text(json.dumps({"law": "loss_envelope"}))
+    with pytest.raises(ValueError, match=f"{found.identifier}.json: not a fit of this version"):
+        fit.read(tmp_path, "micro")

@@ -1,0 +1,133 @@
+"""Question: what does interleaving speech with text buy, and when does it hurt?
+
+In: ablations of Spirit-LM, SIMS and Slam as printed; accuracies of the runs in the study interleaved. Out: a panel per
+source, a row per model, a mark per benchmark and direction.
+"""
+
+import textwrap
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import evidence
+from paper_figures import style
+from paper_figures.fig_interleaved_scaling import STUDY
+from paper_figures.results import Results
+
+OURS = "own runs"
+TITLES = {
+    "spiritlm_table6": "Spirit-LM, Table 6",
+    "sims_table2": "SIMS, Table 2 (multi-speaker)",
+    "slam_interleaving": "Slam, section 4.3",
+    "sims_table1": "SIMS, Table 1 (speech trained on)",
+}
+BENCHMARKS = {"sblimp": "sblimp", "tsc": "tstorycloze", "ssc": "sstorycloze"} | {
+    "tstorycloze": "tstorycloze",
+    "sstorycloze": "sstorycloze",
+}
+FORMS = {"S": "speech", "T2S": "text → speech", "S2T": "speech → text", "T": "text", "orig": "text model before"}
+_MARKERS = {"S": "o", "T2S": "^", "S2T": "s", "T": "D", "orig": "*"}
+_LOOKS = {  # filled, open and ringed in grey, so that they part in grayscale too
+    "tstorycloze": {"color": "#0072B2"},
+    "sstorycloze": {"color": "#D55E00", "markerfacecolor": "white"},
+    "sblimp": {"color": "#000000", "markerfacecolor": "#BBBBBB"},
+}
+_ROW = 0.26  # inches a model
+
+
+def numbers(results: Results) -> pd.DataFrame:
+    """One row per source, model, benchmark and form (S: speech, T: text, T2S: from text to speech, ...)."""
+    parts = [_printed(name) for name in TITLES]
+    ours = results.study_accuracy(STUDY)
+    if len(ours):
+        parts.append(ours.assign(table=OURS, model=ours["name"], form="S"))
+    columns = ["status", "table", "source", "model", "measure", "form", "value", "stderr"]
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns)
+
+
+def draw(results: Results) -> Figure:
+    """Dot plots; the more rows a source has, the taller its panel."""
+    rows = numbers(results)
+    names = list(dict.fromkeys(rows["table"]))
+    models = {name: list(dict.fromkeys(rows.loc[rows["table"] == name, "model"])) for name in names}
+    pairs = [names[i : i + 2] for i in range(0, len(names), 2)]
+    heights = [max(len(models[name]) for name in pair) + 2 for pair in pairs]
+    figure = style.sheet(style.PAGE, _ROW * sum(heights) + 0.5)
+    grid = figure.add_gridspec(len(pairs), 2, height_ratios=heights)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(grid[place // 2, place % 2])
+        _panel(axes, rows[rows["table"] == name], models[name])
+        axes.set_title(TITLES.get(name, name))
+    figure.legend(handles=_entries(rows), loc="outside lower center", ncols=4)
+    return figure
+
+
+def caption(results: Results) -> str:
+    """What the figure shows, and what it does not."""
+    sources = "; ".join(evidence.table(name).source for name in TITLES)
+    text = (
+        "Accuracy with and without interleaving, as other papers print it; colours and fills: benchmarks, shapes: from "
+        "what form to what. Dots: chance. Panels do not compare: recordings, models and budgets differ. Slam's two "
+        f"rows have one budget, in which the interleaved model makes fewer updates. Sources: {sources}."
+    )
+    if (numbers(results)["status"] == "own").any():
+        return f"{text} Own runs: the study {STUDY}."
+    return f"{text} No finished run of our own study {STUDY} yet."
+
+
+def _printed(name: str) -> pd.DataFrame:
+    """A printed table in long form, accuracies as fractions."""
+    printed = evidence.table(name)
+    rows = printed.rows.assign(model=_models(name, printed.rows))
+    parts = []
+    for column in rows.columns:
+        stem, _, form = column.removeprefix("ms_").partition("_")
+        if stem in BENCHMARKS and (not form or form in FORMS):
+            found = rows.loc[rows[column].notna(), ["model", column]].rename(columns={column: "value"})
+            measure = BENCHMARKS[stem] + ("-multispeaker" if column.startswith("ms_") else "")
+            parts.append(found.assign(measure=measure, form=form or "S"))
+    labels = {"status": printed.status, "table": name, "source": printed.source}
+    long = pd.concat(parts, ignore_index=True).assign(**labels)
+    return long.assign(value=long["value"] / 100)
+
+
+def _models(name: str, rows: pd.DataFrame) -> list[str]:
+    if name == "slam_interleaving":
+        return [f"{row.variant}, {row.updates:,} updates" for row in rows.itertuples()]
+    if name == "sims_table1":
+        kinds = {(True, False): "real", (False, True): "synthetic", (True, True): "real and synthetic"}
+        return [kinds[bool(row.real), bool(row.synthetic)] for row in rows.itertuples()]
+    if name == "sims_table2":
+        names = rows["model"].str.partition(",")[0].str.replace("[()]", "", regex=True)
+        budgets = rows["C_flops"].map(style.power)
+        return list(names + " " + rows["params"] + ", C = " + budgets)
+    return list(rows["model"])
+
+
+def _look(measure: str, form: str) -> dict:
+    many = measure.endswith("-multispeaker")
+    look = {"linestyle": "", "marker": "p" if many else _MARKERS[form], "markersize": 4.2}
+    return look | _LOOKS[measure.removesuffix("-multispeaker")]
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, models: list[str]) -> None:
+    for (measure, form), points in rows.groupby(["measure", "form"], sort=False):
+        axes.plot(points["value"], [models.index(model) for model in points["model"]], **_look(measure, form))
+    axes.set_yticks(range(len(models)), ["\n".join(textwrap.wrap(model, 27)) for model in models])
+    axes.set_ylim(len(models) - 0.4, -0.6)
+    axes.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    style.per_cent(axes.xaxis)
+    axes.set_xlabel("accuracy")
+
+
+def _entries(rows: pd.DataFrame) -> list[Line2D]:
+    seen = dict.fromkeys(zip(rows["measure"], rows["form"], strict=True))
+    return [Line2D([], [], label=_said(*pair), **_look(*pair)) for pair in sorted(seen)]
+
+
+def _said(measure: str, form: str) -> str:
+    if measure.endswith("-multispeaker"):
+        return f"{style.label(measure.removesuffix('-multispeaker'))}, several speakers"
+    return f"{style.label(measure)}, {FORMS[form]}"
