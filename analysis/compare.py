@@ -54,6 +54,8 @@ def ratio(
         return Fit(params={}, flags=(f"not fitted: {' and '.join(flat)} gains nothing by compute",), **labels)
     params = {"ratio": text.params["gamma"] / speech.params["gamma"]}
     flags = [f"the exponent of {fit.family} is taken as exact: it has no draws" for fit in both if not fit.draws]
+    guessing = [fit.family for fit in both if any(flag.startswith("at chance") for flag in fit.flags)]
+    flags += [f"at chance: {' and '.join(guessing)}; the ratio means nothing"] if guessing else []
     generator = np.random.default_rng(resampling.seed)
     slow, fast = (drawn(fit, resampling.count, generator)["gamma"] for fit in both)
     growing = slow * MOST > fast

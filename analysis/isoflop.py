@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import Akima1DInterpolator
 
 from analysis import bootstrap
 from analysis.bootstrap import Resampling
@@ -197,6 +196,8 @@ class _Curve:
 
 
 def _spline_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    from scipy.interpolate import Akima1DInterpolator  # a third of a second, which every other command is spared
+
     spline = Akima1DInterpolator(x, y)
     turns = spline.derivative().roots(extrapolate=False)
     turns = turns[np.isfinite(turns)]  # a level piece has no root of its own

@@ -98,14 +98,14 @@ def with_losses(runs: pd.DataFrame, chosen: list[str], column: str) -> list[str]
 
 
 def subsets(scores: pd.DataFrame, family: str) -> list[tuple[str, str]]:
-    """(benchmark, subset) that accuracy laws of a family describe: all questions, of phenomena their mean as well."""
-    rows = scores[scores["family"] == family]
-    pairs = {(row.eval, row.subset) for row in rows[["eval", "subset"]].drop_duplicates().itertuples()}
-    return sorted(
-        (benchmark, subset)
-        for benchmark, subset in pairs
-        if subset == "all" or (subset == "macro" and benchmark in downstream.OF_PHENOMENA)
-    )
+    """(benchmark, subset) that accuracy laws of a family describe: all questions, and of phenomena their mean as well
+    unless it is the same number, as where every phenomenon has as many questions."""
+    rows = scores[(scores["family"] == family) & scores["subset"].isin(["all", "macro"])]
+    values = rows.pivot_table(index=["eval", "metric", "name"], columns="subset", values="value")
+    unequal = (values["macro"] - values["all"]).abs() > 1e-9 if "macro" in values else pd.Series(dtype=bool)
+    means = set(unequal[unequal].index.get_level_values("eval")) if len(unequal) else set()
+    found = [(benchmark, "all") for benchmark in rows.loc[rows["subset"] == "all", "eval"].unique()]
+    return sorted(found + [(benchmark, "macro") for benchmark in means & set(downstream.OF_PHENOMENA)])
 
 
 def _parametric(tables: Tables, chosen: list[str], options: Options, _: list[Fit]) -> list[Fit]:

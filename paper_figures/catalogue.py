@@ -15,6 +15,7 @@ from paper_figures import (
     fig_loss_envelope,
     fig_performance_compute,
     fig_performance_loss,
+    fig_repeats,
     fig_schemes,
     fig_sweep,
     fig_synthetic,
@@ -34,7 +35,7 @@ class Entry:
 
     module: ModuleType
     paper: str
-    """Its number in Cuervo & Marxer 2024, or what else it is in the papers; empty: the suite's own."""
+    """Its number in Cuervo & Marxer 2024, or the other paper that asks it; empty: the suite's own."""
     shows: str
     is_beside: bool = False
     """Whether own numbers stand in it beside published ones; else `--from published` draws another one."""
@@ -55,6 +56,7 @@ FIGURES = {
     "interleaved_scaling": Entry(fig_interleaved_scaling, ZENG, "score against interleaved tokens", True),
     "interleaved_ablation": Entry(fig_interleaved_ablation, ZENG, "what interleaving buys, in others' ablations", True),
     "isoflop": Entry(fig_isoflop, "", "best size and tokens of every budget"),
+    "repeats": Entry(fig_repeats, "", "what repeated tokens are worth"),
     "hindcast": Entry(fig_hindcast, "", "large budgets predicted from small ones"),
     "sweep": Entry(fig_sweep, "", "one change of the tokenization at a time"),
     "schemes": Entry(fig_schemes, "", "what tokenization schemes keep of speech and cost"),

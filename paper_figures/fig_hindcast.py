@@ -24,7 +24,7 @@ LAWS = {
     downstream.LAW: "Q(C)",
     downstream.LAW_LOSS: "Q(L), line",
     saturation.LAW_SIGMOID: "Q(L), sigmoid",
-    saturation.LAW_ERROR: "error(C)",
+    saturation.LAW_ERROR: "Q(C), by its errors",
 }
 """Law -> title of its panel; L: loss in nats per token, Q: accuracy."""
 
@@ -54,8 +54,8 @@ def draw(results: Results) -> Figure:
     for axes, law in zip(panels, laws, strict=True):
         _panel(axes, rows[rows["law"] == law])
         axes.set_title(LAWS[law])
-    families = dict.fromkeys(rows["family"])
-    entries = [marks.entry(family, linestyle="") for family in families]
+    alike = {style.look(family): family for family in reversed(rows["family"].unique())}  # one entry for a look
+    entries = [marks.entry(family, linestyle="") for family in reversed(alike.values())]
     figure.legend(handles=entries, loc="outside lower center", ncols=4)
     return figure
 
@@ -66,7 +66,7 @@ def caption(results: Results) -> str:
     text = [
         "Laws fitted below a cut of compute and held against the runs above it, the upper third of the decades: "
         "predicted against observed, nothing tuned on what is held out. L: loss in nats per token; Q: accuracy; N*: "
-        "parameters; error: what is left of a perfect score, chance taken out."
+        "parameters; by its errors: as a power law of what is left of a perfect score, chance taken out."
     ]
     if results.is_published:
         text.append(
@@ -86,8 +86,8 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     ends = rows[["observed", "predicted"]].to_numpy()
     if rows["unit"].iloc[0] == "fraction":
         edges = ends.min() - 0.03, ends.max() + 0.03
-        style.per_cent(axes.xaxis)
-        style.per_cent(axes.yaxis)
+        style.per_cent(axes.xaxis, ticks=4)
+        style.per_cent(axes.yaxis, ticks=4)
     else:
         margin = (ends.max() / ends.min()) ** 0.08
         edges = ends.min() / margin, ends.max() * margin

@@ -4,8 +4,6 @@ In: ablations of Spirit-LM, SIMS and Slam as printed; accuracies of the runs in 
 source, a row per model, a mark per benchmark and direction.
 """
 
-import textwrap
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,12 +26,17 @@ BENCHMARKS = {"sblimp": "sblimp", "tsc": "tstorycloze", "ssc": "sstorycloze"} | 
     "sstorycloze": "sstorycloze",
 }
 FORMS = {"S": "speech", "T2S": "text → speech", "S2T": "speech → text", "T": "text", "orig": "text model before"}
+_CROSSED = {"S": "S", "SS": "S", "ST": "S2T", "TS": "T2S", "TT": "T", "T": "T"}
+"""How the names of our benchmarks tell the form -> how the printed tables do."""
 _MARKERS = {"S": "o", "T2S": "^", "S2T": "s", "T": "D", "orig": "*"}
 _LOOKS = {  # filled, open and ringed in grey, so that they part in grayscale too
     "tstorycloze": {"color": "#0072B2"},
     "sstorycloze": {"color": "#D55E00", "markerfacecolor": "white"},
     "sblimp": {"color": "#000000", "markerfacecolor": "#BBBBBB"},
 }
+_LOOKS |= {ours: _LOOKS[theirs] for ours, theirs in (("minimal_pairs", "sblimp"), ("topic_cloze", "tstorycloze"),
+                                                      ("story_cloze", "sstorycloze"))}  # fmt: skip
+_OTHER = {"color": style.GREY}
 _ROW = 0.26  # inches a model
 
 
@@ -42,7 +45,9 @@ def numbers(results: Results) -> pd.DataFrame:
     parts = [_printed(name) for name in TITLES]
     ours = results.study_accuracy(STUDY)
     if len(ours):
-        parts.append(ours.assign(table=OURS, model=ours["name"], form="S"))
+        asked = ours["measure"].str.extract(r"^(?P<measure>.+?)(?:-(?P<form>[ST]{1,2}))?$")
+        forms = asked["form"].map(_CROSSED).fillna("S")
+        parts.append(ours.assign(table=OURS, model=ours["name"], measure=asked["measure"], form=forms))
     columns = ["status", "table", "source", "model", "measure", "form", "value", "stderr"]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns)
 
@@ -102,22 +107,22 @@ def _models(name: str, rows: pd.DataFrame) -> list[str]:
     if name == "sims_table2":
         names = rows["model"].str.partition(",")[0].str.replace("[()]", "", regex=True)
         budgets = rows["C_flops"].map(style.power)
-        return list(names + " " + rows["params"] + ", C = " + budgets)
+        return list(names + " " + rows["params"] + ",\n" + budgets + " FLOPs")
     return list(rows["model"])
 
 
 def _look(measure: str, form: str) -> dict:
     many = measure.endswith("-multispeaker")
     look = {"linestyle": "", "marker": "p" if many else _MARKERS[form], "markersize": 4.2}
-    return look | _LOOKS[measure.removesuffix("-multispeaker")]
+    return look | _LOOKS.get(measure.removesuffix("-multispeaker"), _OTHER)
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, models: list[str]) -> None:
     for (measure, form), points in rows.groupby(["measure", "form"], sort=False):
         axes.plot(points["value"], [models.index(model) for model in points["model"]], **_look(measure, form))
-    axes.set_yticks(range(len(models)), ["\n".join(textwrap.wrap(model, 27)) for model in models])
+    axes.set_yticks(range(len(models)), models)
     axes.set_ylim(len(models) - 0.4, -0.6)
-    axes.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+    axes.axvline(0.5, **style.CHANCE)
     style.per_cent(axes.xaxis)
     axes.set_xlabel("accuracy")
 

@@ -113,7 +113,8 @@ def _runs(axes: Axes, rows: pd.DataFrame, family: str) -> None:
         axes.plot(points["flops_6n"], points["value"], style.look(family).marker, **options)
     low, span = finals["value"].min(), np.ptp(np.log(finals["value"])) + 1e-3
     style.loss_axis(axes)
-    axes.set_ylim(low * np.exp(-0.75 * span), low * np.exp(2.0 * span))
+    above = 2.0 if (rows["kind"] == "curve").any() else 1.2
+    axes.set_ylim(low * np.exp(-0.75 * span), low * np.exp(above * span))
     axes.set_xlim(finals["flops_6n"].min() / 6, finals["flops_6n"].max() * 2)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import downstream, evidence
 from analysis.fit import Fit
+from analysis.summary import number
 from paper_figures import marks, style
 from paper_figures.results import Results
 
@@ -62,7 +63,7 @@ def caption(results: Results) -> str:
         ]
     for family, measure in dict.fromkeys(zip(rows["family"], rows["measure"], strict=True)):
         fit = results.fit(downstream.LAW_LOSS, family, measure)
-        slope = f"{100 * fit.params['slope']:.3g} points a nat, " if fit else ""
+        slope = f"{number(100 * fit.params['slope'])} points a nat, " if fit else ""
         said = _correlation(results, family, measure)
         where = f"{style.label(family)}, {style.label(measure)}"
         text.append(f"{where}: {said if said == 'at chance' else slope + said}.")

@@ -27,10 +27,10 @@ _MEANINGS = {
     "vocabulary. A token does not tell where inside it a frame lies: pieces over several phones lose by that, although "
     "their units come back without loss.",
     "abx_within": "ABX asks whether a triphone is nearer to one with the same middle phone than to one with another "
-    "between the same neighbours, by dynamic time warping over the tokens of 10 ms frames; dashed: chance. Pieces that "
+    "between the same neighbours, by dynamic time warping over the tokens of 10 ms frames; dots: chance. Pieces that "
     "reach beyond the triphone differ with what is there.",
     "speaker_accuracy": "The speaker is told by a linear probe from the frequencies of tokens in chunks of about 5 s; "
-    "dashed: the most frequent speaker.",
+    "dots: the most frequent speaker.",
 }
 COST = "bits_per_second_unigram"
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -109,7 +109,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, measure: str) -> None:
         axes.plot(points[COST], points[measure], style.look(kind).marker, color=style.look(kind).colour, markersize=4)
     chance = rows["speaker_chance"].max() if measure == "speaker_accuracy" else 0.5
     if measure != "phone_information" and pd.notna(chance):
-        axes.axhline(chance, color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        axes.axhline(chance, **style.CHANCE)
     axes.margins(0.2)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -0.05), min(high, 1.08))

@@ -52,10 +52,11 @@ def caption(results: Results) -> str:
     (size, *_) = rows["size"].unique()
     return (
         f"One change of the tokenization at a time: models of size {size} after {counts} tokens (pale and full dots). "
-        "Equal counts of tokens are unequal amounts of speech. Accuracies compare: the items are the same. Losses per "
-        "token compare within a row only; losses per unit compare over the same unit stream (units, unigram pieces and "
-        "byte pairs of them), where that of one segmentation is an upper bound; losses per second of different unit "
-        "streams say what each stream leaves to predict, not which model is better. Phones are the synthesiser's own."
+        "Dots: chance. Equal counts of tokens are unequal amounts of speech. Accuracies compare: the items are the "
+        "same. Losses per token compare within a row only; losses per unit compare over the same unit stream (units, "
+        "unigram pieces and byte pairs of them), where that of one segmentation is an upper bound; losses per second "
+        "of different unit streams say what each stream leaves to predict, not which model is better. Phones are the "
+        "synthesiser's own."
     )
 
 
@@ -80,6 +81,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, families: list[str], measure: str) ->
     if measure in LOSSES:
         axes.set_title(LOSSES[measure])
     else:
-        axes.axvline(rows["chance"].iloc[0], color=style.GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
+        axes.axvline(rows["chance"].iloc[0], **style.CHANCE)
         style.per_cent(axes.xaxis)
         axes.set_title(style.label(measure))

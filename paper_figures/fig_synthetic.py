@@ -95,6 +95,7 @@ def _ablation(axes: Axes, rows: pd.DataFrame) -> None:
     axes.vlines(range(len(models)), ends["min"], ends["max"], color=style.GREY, linewidth=0.6)
     axes.set_xticks(range(len(models)), models, rotation=30, ha="right", rotation_mode="anchor")
     axes.margins(x=0.15)
+    axes.set_xlabel("model (Slam, Table 1)")
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, budgets: list[int]) -> None:

@@ -38,7 +38,7 @@ def line(axes: Axes, rows: pd.DataFrame, x: str, family: str, **options: object)
     look = style.look(family)
     chosen = {"color": look.colour, "linestyle": look.dash, "zorder": 3} | options
     axes.plot(rows[x], rows["value"], **chosen)
-    limits = axes.dataLim.get_points()
+    limits = axes.dataLim.get_points().copy()
     if rows["low"].notna().any():
         shade = {"color": chosen["color"], "alpha": 0.18, "linewidth": 0, "zorder": 1.5}
         axes.fill_between(rows[x], rows["low"], rows["high"], **shade)

@@ -12,8 +12,7 @@ from importlib.resources import files
 import pandas as pd
 
 from analysis import summary
-from analysis.fit import Fit
-from paper_figures import evidence_sections, score_sections, sections
+from paper_figures import evidence_sections, score_sections, sections, style
 from paper_figures.catalogue import FIGURES
 from paper_figures.results import Results
 
@@ -49,9 +48,11 @@ def page(results: Results, figures: Mapping[str, Picture], published: Mapping[st
 
 
 def _own(results: Results, figures: Mapping[str, Picture]) -> list[str]:
-    """What was run, the laws, the figures and tables of own runs alone."""
-    parts = [*_paragraphs(sections.opening(results)), "<h2>Fitted laws</h2>", *_laws(results.fits), "<h2>Figures</h2>"]
+    """What was run, the figures, laws and tables of own runs alone."""
+    parts = [*_paragraphs(sections.opening(results)), "<h2>Figures</h2>"]
     parts += [_figure(name, name, picture) for name, picture in figures.items() if not FIGURES[name].is_beside]
+    parts += ["<h2>Fitted laws</h2>"]
+    parts += [part for section in summary.sections(results.fits) for part in _section(section)]
     for heading, paragraphs, rows in [*score_sections.tables(results), *sections.tables(results)]:
         parts += [f"<h2>{escape(heading)}</h2>", *_paragraphs(paragraphs), _table(rows)]
     return parts
@@ -63,24 +64,30 @@ def _evidence(results: Results, published: Mapping[str, Picture], figures: Mappi
     parts += [_figure(name, f"published-{name}", picture, " (published)") for name, picture in published.items()]
     beside = {name: picture for name, picture in figures.items() if FIGURES[name].is_beside}
     parts += [_figure(name, name, picture, " (published and own)") for name, picture in beside.items()]
-    for heading, rows, text in evidence_sections.tables():
-        parts += [f"<h3>{escape(heading)}</h3>", _table(rows), f"<p class='note'>{escape(text)}</p>"]
-    return parts
+    return parts + [part for section in evidence_sections.tables() for part in _section(section)]
 
 
-def _laws(fits: list[Fit]) -> list[str]:
-    parts = []
-    for heading, rows, note in summary.sections(fits):
-        parts += [f"<h3>{escape(heading)}</h3>", _table(rows), f"<p class='note'>{escape(note)}</p>"]
-    return parts
+def _section(section: summary.Section) -> list[str]:
+    """A table with its note; flags, which are long, below it, those that are alike told once."""
+    heading, rows, note = section
+    parts = [f"<h3>{escape(heading)}</h3>", _table(rows.drop(columns="flags", errors="ignore"))]
+    told: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        if flags := row.get("flags"):
+            told.setdefault(flags, []).append(f"{row.get('family', '')} {row.get('benchmark', '')}".strip())
+    said = [f"{', '.join(names)}: {flags}" for flags, names in told.items()]
+    return parts + [f"<p class='note'>{escape(text)}</p>" for text in (*said, note)]
 
 
 def _figure(name: str, identifier: str, picture: Picture, whose: str = "") -> str:
     """A figure under its name, with its number in the papers."""
     entry = FIGURES[name]
-    title = f"{name.replace('_', ' ').capitalize()}{whose}" + (f", {entry.paper} of the paper" if entry.paper else "")
+    after = f", as {entry.paper} of Cuervo & Marxer 2024" if entry.paper[:1] in ("F", "T") else ""
+    title = f"{name.replace('_', ' ').capitalize()}{whose}{after}"
     text = f"<figcaption><b>{escape(title)}.</b> {escape(picture.caption)}</figcaption>"
-    return f"<figure id='{identifier}'>{_inline(picture.svg, identifier)}{text}</figure>"
+    points = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', picture.svg)[1])
+    share = f"max-width: {100 * points / (72 * style.PAGE):.0f}%"  # so that type is as large in all figures
+    return f"<figure id='{identifier}'><div style='{share}'>{_inline(picture.svg, identifier)}</div>{text}</figure>"
 
 
 def _paragraphs(texts: list[str]) -> list[str]:

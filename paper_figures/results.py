@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import evidence, frame, parametric, repeats
+from analysis import evidence, frame, laws, parametric, repeats
 from analysis import fit as fits_of
-from analysis.downstream import METRIC, OF_PHENOMENA, chance, fit_loss, headline, measure
+from analysis.downstream import METRIC, chance, fit_loss, headline, measure
 from analysis.fit import Fit
 from analysis.folders import results_folder
 from analysis.frame import Tables
-from analysis.laws import one_seed
 from paper_figures import marks
 
 PRINTED_FLOPS = (1e17, 1e21)
@@ -87,20 +86,23 @@ class Results:
         """Headline accuracy: one row per family, measure and run, by rising compute, with its chance.
 
         `measure` is the benchmark over all questions; with "macro" among the averages, of benchmarks of phenomena also
-        the unweighted mean over these.
+        the unweighted mean over these, of the families for which it is another number.
         """
+        asked = {family: laws.subsets(self.scores, family) for family in families}
         parts = []
         for benchmark in self.benchmarks(families):
-            for subset in averages if benchmark in OF_PHENOMENA else ("all",):
+            for subset in averages:
                 for family in families:
-                    rows = headline(self.scores, family, benchmark, subset).sort_values(["flops_6n", "name"])
-                    parts.append(rows.assign(measure=measure(benchmark, subset), chance=list(map(chance, _each(rows)))))
-        rows = pd.concat([part for part in parts if len(part)]).assign(status=self.status)
+                    if (benchmark, subset) in asked[family]:
+                        rows = headline(self.scores, family, benchmark, subset).sort_values(["flops_6n", "name"])
+                        told = {"measure": measure(benchmark, subset), "chance": [chance(row) for row in _each(rows)]}
+                        parts.append(rows.assign(**told))
+        rows = pd.concat(parts).assign(status=self.status)
         return rows[["status", "measure", *_RUN, "value", "stderr", "n", "chance"]].reset_index(drop=True)
 
     def study_accuracy(self, study: str) -> pd.DataFrame:
         """`accuracy` of the runs of a study alone, one seed of each point; without rows where there are none."""
-        runs = one_seed(self.members(study))
+        runs = laws.one_seed(self.members(study))
         if self.is_published or not self.scores["name"].isin(runs["name"]).any():
             return pd.DataFrame()
         rows = self.accuracy(sorted(runs["family"].unique()))

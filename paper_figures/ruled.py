@@ -110,8 +110,8 @@ def _columns(table: Ruled) -> list[list[str]]:
 
 
 def _width(table: Ruled, name: str) -> float:
-    lines = [line for text in [name, *table.cells[name]] for line in text.split("\n")]
-    return _GAP + _LETTER * max(map(len, lines))
+    longest = max((len(line) for text in table.cells[name] for line in text.split("\n")), default=0)
+    return _GAP + _LETTER * max(longest, 1.12 * max(map(len, name.split("\n"))))  # headings are bold
 
 
 def _draw(axes: Axes, table: Ruled, block: _Block, top: float, width: float) -> None:

@@ -30,7 +30,7 @@ def opening(results: Results) -> list[str]:
         f"a run; {number(own['flops_6n'].sum())} FLOPs and {duration(runs['wall_seconds'].sum())} of training in all "
         f"(the sum over runs, whatever ran side by side).",
         "N counts all parameters with the tied embedding once, D all training tokens, and C = 6ND. Losses are natural "
-        "logarithms. Intervals of laws are 95 % percentile bootstraps over runs, those of scores over questions.",
+        "logarithms. Intervals of laws are 95 % bootstraps over runs, those of scores over questions.",
     ]
 
 
@@ -48,7 +48,7 @@ def limits(results: Results) -> list[str]:
     weak = sorted({label(f.family) for f in results.fits if _flagged(f, "identified") or _flagged(f, "at bound")})
     text = [
         f"Laws describe runs of {low:,} to {high:,} parameters on this data; the constants of other corpora, units and "
-        "sizes differ, and nothing here forecasts them.",
+        "sizes differ, and beyond their compute every law extrapolates: the hindcasts say how well it did so far.",
         "Nats per token compare only between runs with the same tokens: units, pieces, phones and text each have their "
         "own. Nats per second of speech compare across tokens of the same speech; exponents of a pure power law do "
         "not change with the unit of loss, E, A and B do.",

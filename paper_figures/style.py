@@ -110,6 +110,8 @@ _SPARE_COLOURS = ("#E69F00", "#8C6D31", "#7F7F7F", "#6A3D9A")  # for families th
 _SPARE_MARKERS = ("P", "<", ">", "*", "d")
 _SPARE_DASHES = ((0, (1, 2)), (0, (3, 3)), (0, (7, 1.5, 1, 1.5, 1, 1.5)))
 INK, GREY = "#222222", "#6E6E6E"
+CHANCE = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 1}
+"""Lines at what guessing gets."""
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 7.0,
@@ -148,7 +150,16 @@ def label(name: str) -> str:
         return f"{LABELS[base]}, {'→'.join(form)}"
     if form == "macro" and base in LABELS:
         return f"{LABELS[base]}, macro"
+    if name not in LABELS and (pair := _pair(name)):
+        return f"{LABELS[pair[1]]} to {LABELS[pair[0]]}"
     return LABELS.get(name, name.replace("_", " "))
+
+
+def _pair(name: str) -> tuple[str, str] | None:
+    """The two families that a ratio is of: `units-text` is text's exponent to that of units."""
+    places = [place for place, letter in enumerate(name) if letter == "-"]
+    pairs = [(name[:place], name[place + 1 :]) for place in places]
+    return next((pair for pair in pairs if pair[0] in LABELS and pair[1] in LABELS), None)
 
 
 def look(family: str) -> Look:
@@ -215,14 +226,14 @@ def loss_axis(axes: Axes) -> None:
 def accuracy_axis(axes: Axes, chance: float | None) -> None:
     """Accuracy in per cent, with the chance of this benchmark marked where it is known."""
     if chance is not None:
-        axes.axhline(chance, color=GREY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+        axes.axhline(chance, **CHANCE)
     per_cent(axes.yaxis)
     axes.set_ylabel("accuracy")
 
 
-def per_cent(axis: Axis) -> None:
+def per_cent(axis: Axis, ticks: int = 6) -> None:
     """Fractions as whole per cents."""
-    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], min_n_ticks=3))
+    axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 5, 10], min_n_ticks=3))
     axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 

@@ -3,6 +3,8 @@
 In: printed constants, our own fits. Out: a table as figure and numbers.
 """
 
+import math
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -59,7 +61,7 @@ def caption(results: Results) -> str:
 
 
 def _row(fit: Fit, name: str) -> dict:
-    low, high = fit.intervals.get(name, (None, None))
+    low, high = fit.intervals.get(name, (math.nan, math.nan))
     labels = {"status": fit.status, "family": fit.family, "constant": name, "law": fit.law, "measure": fit.measure}
-    values = {"value": fit.params.get(name), "low": low, "high": high}
+    values = {"value": fit.params.get(name, math.nan), "low": low, "high": high}
     return labels | values | {"runs": len(fit.rows), "flags": "; ".join(fit.flags)}

@@ -3,6 +3,8 @@
 In: printed exponents, those that the released runs give again, our own fits. Out: a table as figure and numbers.
 """
 
+import math
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -38,7 +40,7 @@ def draw(results: Results) -> Figure:
     table = {
         "exponent": ["γ" if law == downstream.LAW else "ratio" for law, _, _ in lines],
         "whose": [status for _, status, _ in lines],
-        "runs of": [_family(law, family) for law, _, family in lines],
+        "runs of": [style.label(family).replace(" to ", " to\n") for _, _, family in lines],
     }
     for measure, cells in columns.items():
         table[style.label(measure).replace(", macro", "\n(macro)").replace(" (", "\n(")] = cells
@@ -71,8 +73,8 @@ def _row(fit: Fit, guesses: list[tuple[str, str]]) -> dict:
     of_both = [family for family, measure in guesses if measure == fit.measure and fit.law == compare.LAW]
     if any(fit.family.startswith(f"{family}-") or fit.family.endswith(f"-{family}") for family in of_both):
         flags.insert(0, "at chance: the ratio means nothing")
-    low, high = fit.intervals.get(name, (None, None))
-    values = {"value": fit.params.get(name), "low": low, "high": high, "runs": len(fit.rows)}
+    low, high = fit.intervals.get(name, (math.nan, math.nan))
+    values = {"value": fit.params.get(name, math.nan), "low": low, "high": high, "runs": len(fit.rows)}
     labels = {"status": fit.status, "law": fit.law, "family": fit.family, "measure": fit.measure}
     return labels | values | {"flags": "; ".join(flags)}
 
@@ -89,14 +91,6 @@ def _without_numbers(rows: pd.DataFrame) -> set[str]:
     """Measures of which no exponent could be fitted, or at chance alone."""
     told = rows["value"].notna() & ~rows["flags"].str.contains("at chance")
     return set(rows["measure"]) - set(rows.loc[told, "measure"])
-
-
-def _family(law: str, family: str) -> str:
-    if law == downstream.LAW:
-        return style.label(family)
-    known = [name for name in (*style.LABELS,) if family.endswith(f"-{name}")]
-    text = max(known, key=len) if known else family.rpartition("-")[2]
-    return f"{style.label(text)} to\n{style.label(family.removesuffix(f'-{text}'))}"
 
 
 def _cell(row: pd.Series) -> str:

@@ -19,9 +19,9 @@ HEADINGS = {
     "heads": "heads",
     "swiglu_hidden": "SwiGLU\nhidden",
     "params_non_embedding": "N without\nembedding",
-    "params_total": "N, tied\nembedding once",
+    "params_total": "N, embedding\nonce",
     "vocabulary": "vocabulary",
-    "tokens": "D (tokens),\nleast to most",
+    "tokens": "training\ntokens D",
 }
 
 
@@ -49,7 +49,7 @@ def caption(results: Results) -> str:
     )
     if results.is_published:
         return text
-    return f"{text} Own: the sizes that were trained at scale {results.scale}, the runs of each and their token counts."
+    return f"{text} Own: the sizes that were trained at scale {results.scale}, and the least and most tokens of each."
 
 
 def _published() -> pd.DataFrame:
@@ -77,7 +77,8 @@ def _own(results: Results) -> pd.DataFrame:
 
 def _cell(name: str, row: pd.Series) -> str:
     if name == "family":
-        return f"{style.label(row['family'])}, {row['status'].partition(';')[0]}"
+        whose = "Cuervo & Marxer" if row["family"] == evidence.SPEECH else style.label(row["family"])
+        return f"{whose}, {row['status'].partition(';')[0]}"
     if name == "tokens":
         ends = dict.fromkeys((style.amount(row["tokens_from"]), style.amount(row["tokens_to"])))
         return " to ".join(ends)

@@ -104,3 +104,9 @@ def test_targets_are_fractions_and_need_a_whole_law():
         compare.reach(exponent(0.02), 80)
     with pytest.raises(ValueError, match="takes Q0 and gamma"):
         compare.reach(replace(exponent(0.02), params={"gamma": 0.02}), 0.8)
+
+
+def test_a_family_that_guesses_has_no_ratio_to_be_read():
+    guessing = exponent(0.02, flags=("at chance: gamma means nothing",))
+    found = compare.ratio(guessing, exponent(0.04, family="text", spread=0.001))
+    assert "at chance: speech; the ratio means nothing" in found.flags and found.params["ratio"] == pytest.approx(2.0)

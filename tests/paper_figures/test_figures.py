@@ -1,69 +1,135 @@
-"""Figures: equal bytes for equal results, plotted numbers, absent studies, one colour per family."""
+"""Figures of own runs: equal bytes for equal results, plotted numbers, absent studies, chance, marks."""
 
-import importlib.util
-import re
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import frame, laws
-from paper_figures import report, sections, style
-from paper_figures.__main__ import FIGURES
-from paper_figures.results import NothingToDraw, Results
+from analysis import downstream, envelope, isoflop
+from analysis.fit import Fit
+from paper_figures import score_sections, style
+from paper_figures.catalogue import FIGURES
+from paper_figures.results import NothingToDraw
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    path = Path(__file__).parents[1] / "analysis" / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic_sweep", path)
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    root = tmp_path_factory.mktemp("figures")
-    synthetic.write_sweep(root)
-    tables = frame.collect(root, "micro")[0]
-    schemes = pd.DataFrame(
-        {"corpus": "stories", "scheme": ["units", "unigram"], "kind": ["units", "unigram"], "notes": ""}
-        | {"bits_per_second_unigram": [100.0, 80.0], "phone_information": [0.5, 0.4], "abx_within": [0.1, 0.2]}
-        | {"speaker_accuracy": [0.9, 0.8], "speaker_chance": 0.3}
-    )
-    return Results(scale="micro", tables=tables, fits=laws.fit_all(tables, ["units", "text"]), schemes=schemes)
+def drawn(name, results, kind="svg"):
+    return style.rendered(FIGURES[name].module.draw(results), kind)
+
+
+def numbers(name, results):
+    return FIGURES[name].module.numbers(results)
 
 
 def tables_of(results):
-    return [(heading, rows) for heading, _, rows in sections.tables(results)]
+    return {heading: rows for heading, _, rows in score_sections.tables(results)}
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_drawing_twice_gives_the_same_bytes(results, name):
-    for kind in ("svg", "pdf"):
-        first, second = (style.rendered(FIGURES[name].draw(results), kind) for _ in range(2))
-        assert first == second
-    assert FIGURES[name].numbers(results).equals(FIGURES[name].numbers(results))
-    assert "nan" not in FIGURES[name].caption(results)
+def test_drawing_twice_gives_the_same_bytes(results, grid, figures, name):
+    source, of = ("own", results) if ("own", name) in figures else ("grid", grid)
+    assert style.rendered(figures[source, name], "svg") == drawn(name, of)
+    assert numbers(name, of).equals(numbers(name, of))
+    caption = FIGURES[name].module.caption(of)
+    assert "nan" not in caption and caption.endswith(".")
+
+
+def test_pdf_files_repeat_themselves_too(results):
+    assert drawn("hindcast", results, "pdf") == drawn("hindcast", results, "pdf")
 
 
 def test_a_changed_loss_changes_its_figure(results):
     runs = results.runs.assign(nats_per_token=results.runs["nats_per_token"] * 1.1)
     other = replace(results, tables=replace(results.tables, runs=runs))
-    draw = FIGURES["loss_envelope"].draw
-    assert style.rendered(draw(results), "svg") != style.rendered(draw(other), "svg")
+    assert drawn("loss_envelope", results) != drawn("loss_envelope", other)
 
 
 def test_numbers_are_the_rows_of_the_tables(results):
-    rows = FIGURES["performance_compute"].numbers(results)
+    rows = numbers("performance_compute", results)
+    runs = rows[rows["kind"] == "run"]
     choices = set(results.scores.loc[results.scores["metric"] == "accuracy_mean", "eval"])
-    assert set(rows["family"]) == {"units", "text"} and set(rows["eval"]) == choices
-    assert len(rows) == 3 * results.runs["family"].isin(["units", "text"]).sum()
-    tokenizers = FIGURES["tokenizers"].numbers(results)
+    assert set(runs["family"]) == {"units", "text"} and set(runs["measure"]) == choices | {"minimal_pairs-macro"}
+    assert len(runs) == 4 * results.runs["family"].isin(["units", "text"]).sum()
+    scores = results.scores[results.scores["metric"] == "accuracy_mean"].set_index(["name", "eval", "subset"])["value"]
+    for row in runs.itertuples():
+        benchmark, _, macro = row.measure.partition("-")
+        assert row.value == scores.loc[row.name, benchmark, macro or "all"]
+    tokenizers = numbers("tokenizers", results)
     per_unit = tokenizers[tokenizers["measure"] == "nats_per_unit"]
     assert set(per_unit["family"]) == {"units", "unigram"}
-    assert set(FIGURES["synthetic"].numbers(results)["family"]) == {"units", "almanac"}
+    assert set(numbers("synthetic", results)["family"]) == {"units", "almanac"}
+
+
+def test_lines_of_laws_are_their_predictions_within_their_bands(results):
+    compute, losses = numbers("performance_compute", results), numbers("loss_envelope", results)
+    fit = results.fit(downstream.LAW, "text", "topic_cloze")
+    law = compute[(compute["kind"] == "law") & (compute["family"] == "text") & (compute["measure"] == "topic_cloze")]
+    np.testing.assert_allclose(law["value"], downstream.predict_compute(fit.params, law["flops_6n"]))
+    fit = results.fit(envelope.LAW, "units")
+    law = losses[(losses["kind"] == "law") & (losses["family"] == "units")]
+    np.testing.assert_allclose(law["value"], envelope.predict(fit.params, law["flops_6n"]))
+    assert (law["low"] <= law["value"]).all() and (law["value"] <= law["high"]).all()
+    assert set(losses.loc[(losses["kind"] == "envelope") & (losses["family"] == "units"), "name"]) == set(fit.kept)
+
+
+def test_isoflop_shows_the_minima_and_their_laws(grid):
+    rows = numbers("isoflop", grid)
+    fit = grid.fit(isoflop.LAWS["parabola"], "units")
+    lowest = rows[rows["kind"] == "minimum"]
+    assert len(lowest) >= 3 and len(rows[rows["kind"] == "run"]) == len(fit.rows)
+    for row in lowest.itertuples():
+        curve = rows[(rows["kind"] == "curve") & (rows["budget"] == row.budget)]
+        assert curve["value"].min() == pytest.approx(row.value, rel=1e-4)
+        assert row.value <= curve["value"].min() * (1 + 1e-12)
+    for kind, predict in (("N", isoflop.predict), ("D", isoflop.tokens)):
+        law = rows[rows["kind"] == kind]
+        np.testing.assert_allclose(law["value"], predict(fit.params, law["flops_6n"]))
+
+
+def test_repeats_shows_what_fresh_tokens_would_give(grid):
+    rows = numbers("repeats", grid)
+    most = rows["tokens"] == rows["tokens"].max()
+    law, fresh = (rows[most & (rows["kind"] == kind)].set_index("params_total")["value"] for kind in ("law", "fresh"))
+    assert len(law) == 3 and (law > fresh).all(), "repeated tokens are worth less"
+
+
+def test_a_hindcast_point_is_one_of_its_fit(results):
+    rows = numbers("hindcast", results)
+    fit = results.fit(envelope.LAW, "units")
+    own = rows[(rows["law"] == envelope.LAW) & (rows["family"] == "units")]
+    assert [[row.name, row.flops_6n, row.observed, row.predicted] for row in own.itertuples()] == fit.hindcast["points"]
+    assert np.sqrt((own["error"] ** 2).mean()) == pytest.approx(fit.hindcast["root_mean_square"])
+    assert (rows["flops_6n"] > rows["cut_flops"]).all()
+    bare = [replace(fit, hindcast={}) for fit in results.fits]
+    with pytest.raises(NothingToDraw, match="larger ones"):
+        FIGURES["hindcast"].module.draw(replace(results, fits=bare))
+
+
+def test_chance_is_that_of_each_benchmark(results):
+    chances = {"minimal_pairs": 0.5, "topic_cloze": 0.25, "story_cloze": 0.1}
+    scores = results.scores.assign(chance=results.scores["eval"].map(chances))
+    other = replace(results, tables=replace(results.tables, scores=scores))
+    for name in ("performance_compute", "performance_loss", "synthetic", "tokenizers"):
+        figure = FIGURES[name].module.draw(other)
+        marked = {}
+        for axes in figure.axes:
+            lines = [line for line in axes.lines if line.get_linestyle() == ":" or line.get_color() == style.GREY]
+            flat = {y for line in lines if len({*(ys := line.get_ydata())}) == 1 for y in ys}
+            marked.setdefault(axes.get_title(loc="left").split(",")[0], set()).update(flat)
+        for benchmark, chance in chances.items():
+            assert marked[style.label(benchmark)] == {chance}, (name, benchmark)
+
+
+def test_panels_come_in_rows_of_at_most_four():
+    for count in (1, 2, 4, 5, 9, 20):
+        figure, panels = style.wrapped(count, 2.0)
+        columns = panels[0].get_gridspec().ncols
+        assert len(panels) == len(figure.axes) == count and columns <= 4
+        assert figure.get_size_inches()[0] == (style.COLUMN if count == 1 else style.PAGE)
 
 
 def test_the_table_of_benchmarks_has_both_averages_chance_and_the_text_topline(results):
-    rows = FIGURES["benchmarks"].numbers(results).set_index(["family", "eval", "subset"])
+    rows = numbers("benchmarks", results).set_index(["family", "eval", "subset"])
     scores = results.scores.set_index(["name", "eval", "subset", "metric"])
     for (family, benchmark, subset), row in rows.iterrows():
         own = results.runs[results.runs["family"] == family]
@@ -75,7 +141,7 @@ def test_the_table_of_benchmarks_has_both_averages_chance_and_the_text_topline(r
     assert set(rows.xs("macro", level="subset").reset_index()["eval"]) == {"minimal_pairs"}
     assert rows.loc[("text", "webquestions", "all"), "chance"] == 0.0
     assert rows.loc[("text", "story_cloze", "all"), "chance"] == 0.5, "old rows did not record it"
-    assert "text/1200k/w96 on Topic Cloze" in FIGURES["benchmarks"].caption(results)
+    assert "text/1200k/w96 on Topic Cloze" in FIGURES["benchmarks"].module.caption(results)
 
 
 def test_the_best_text_family_is_the_topline_and_none_is_none(results):
@@ -86,19 +152,18 @@ def test_the_best_text_family_is_the_topline_and_none_is_none(results):
     gain = own["eval"].map({"minimal_pairs": -0.2, "topic_cloze": 0.2, "story_cloze": -0.2})
     theirs = own.assign(name="pythia/x", family="pythia", value=own["value"] + gain)
     more = replace(results.tables, runs=pd.concat([runs, published]), scores=pd.concat([scores, theirs]))
-    rows = FIGURES["benchmarks"].numbers(replace(results, tables=more))
+    rows = numbers("benchmarks", replace(results, tables=more))
     best = rows.groupby("eval")["topline_run"].unique().map(list).to_dict()
     expected = {"minimal_pairs": "text/1200k/w96", "topic_cloze": "pythia/x", "story_cloze": "text/1200k/w96"}
     assert {name: best[name] for name in expected} == {name: [run] for name, run in expected.items()}
-    speech = replace(results.tables, runs=runs.assign(tokenizer="units"))
-    bare = replace(results, tables=speech)
-    assert FIGURES["benchmarks"].numbers(bare)["topline"].isna().all()
-    assert "topline:" not in FIGURES["benchmarks"].caption(bare)
-    assert all("nan" not in cell for cell in dict(tables_of(bare))["Benchmarks"].to_numpy().ravel())
+    bare = replace(results, tables=replace(results.tables, runs=runs.assign(tokenizer="units")))
+    assert numbers("benchmarks", bare)["topline"].isna().all()
+    assert "topline:" not in FIGURES["benchmarks"].module.caption(bare)
+    assert all("nan" not in cell for cell in tables_of(bare)["Benchmarks"].to_numpy().ravel())
 
 
 def test_choices_and_answers_and_phenomena_have_tables_of_their_own(results):
-    made = dict(tables_of(results))
+    made = tables_of(results)
     choices, answers, phenomena = (
         made[name] for name in ("Benchmarks", "Question answering", "By phenomenon: Minimal pairs")
     )
@@ -120,36 +185,33 @@ def test_a_study_without_runs_is_nothing_to_draw(results):
     other = replace(results, tables=replace(results.tables, runs=runs))
     for name in ("synthetic", "tokenizers"):
         with pytest.raises(NothingToDraw, match=name):
-            FIGURES[name].draw(other)
-
-
-def test_families_have_colours_and_markers_of_their_own():
-    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
-    assert style.colour("a new family") in style.SPARE
-
-
-def test_the_report_names_every_run_and_has_no_duplicate_ids(results):
-    figures = [(name, style.rendered(FIGURES[name].draw(results), "svg").decode(), "caption") for name in FIGURES]
-    page = report.page(results, figures)
-    assert all(name in page for name in results.runs["name"])
-    assert "<td>nan" not in page and "<td>None" not in page and "at chance" in page
-    for tag in ("small", "td", "tr", "table", "p", "li", "figure", "svg"):
-        assert len(re.findall(rf"<{tag}[\s>]", page)) == page.count(f"</{tag}>")
-    ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
-    assert len(ids) == len(set(ids))
-
-
-def test_the_report_of_bare_loss_runs_leaves_scores_out(results):
-    runs = results.runs[results.runs["family"] == "text"]
-    scores, losses = results.scores.iloc[:0], results.tables.losses.iloc[:0]
-    bare = replace(results, tables=replace(results.tables, runs=runs, scores=scores, losses=losses), fits=[])
-    assert [heading for heading, _, _ in sections.tables(bare)] == ["Spread over seeds", "All runs"]
-    assert sections.duration(7505) == "2 h 05 min" and sections.duration(59.6) == "1 min 00 s"
+            FIGURES[name].module.draw(other)
 
 
 def test_the_synthetic_figure_shows_one_run_of_each_point(results):
     """Its lines join sizes; the further seeds of a point are no sizes."""
     everything = replace(results.tables, runs=results.runs.assign(studies="synthetic"))
-    rows = FIGURES["synthetic"].numbers(replace(results, tables=everything))
+    rows = numbers("synthetic", replace(results, tables=everything))
     assert results.runs["seed"].nunique() > 1
-    assert len(rows) and not rows.duplicated(["eval", "family", "params_total", "tokens"]).any()
+    assert len(rows) and not rows.duplicated(["measure", "family", "params_total", "tokens"]).any()
+
+
+def test_own_runs_of_the_interleaved_study_stand_beside_the_published_ones(results):
+    runs = results.runs.assign(studies=results.runs["family"].map(lambda name: "interleaved" * (name == "phones")))
+    other = replace(results, tables=replace(results.tables, runs=runs))
+    for name, bare in (("interleaved_scaling", results), ("interleaved_ablation", results)):
+        rows = numbers(name, other)
+        assert {"own"} < set(rows["status"]) and "own" not in set(numbers(name, bare)["status"])
+        assert "No finished run of our own" in FIGURES[name].module.caption(bare)
+        assert "No finished run" not in FIGURES[name].module.caption(other)
+        assert drawn(name, other) != drawn(name, bare)
+
+
+def test_a_ratio_to_exponents_at_chance_means_nothing(results):
+    exponents = [fit for fit in results.fits if fit.law == downstream.LAW and fit.measure == "topic_cloze"]
+    flags = ("at chance: gamma means nothing",)
+    guessing = [replace(fit, flags=flags) if fit.family == "units" else fit for fit in exponents]
+    ratio = Fit(law="compute_ratio", family="units-text", measure="topic_cloze", params={"ratio": 2.0})
+    rows = numbers("gammas", replace(results, fits=[*guessing, ratio]))
+    own = rows[(rows["status"] == "own") & (rows["law"] == "compute_ratio")]
+    assert list(own["flags"].str.startswith("at chance")) == [True]
