@@ -108,7 +108,7 @@ def fit(
         written = f" in {results_folder(root(), source) / 'fits'}"
     else:
         written = _write(fits, None if table else results_folder(root(), source) / "fits", out)
-    Console().print(f"fits: {len(fits)}, families: {len({fit.family for fit in fits})}{written}")
+    Console().print(f"fits: {len(fits)}, families: {len({fit.family for fit in fits})}{written}", soft_wrap=True)
 
 
 @app.command(
@@ -228,7 +228,7 @@ def _write(fits: list[Fit], folder: Path | None, out: Path | None) -> str:
         fits_of.write_one(fits[0], out)
     else:
         for fit in fits:
-            fits_of.write_one(fit, place / f"{fit.identifier.replace('/', '-')}.json")
+            fits_of.write_one(fit, place / fit.file_name)
     return f" in {place}"
 
 

@@ -1,34 +1,34 @@
-"""Two families held against each other: how much more compute the slower one needs, and the compute to reach a score.
+"""Two families held against each other: how much more compute the slower one needs for the same gain.
 
-In: `accuracy_compute` fits. Out: the ratio of their exponents as a `Fit`, compute factors, FLOPs with intervals.
-Source: Cuervo & Marxer 2024, section 4.3.1 and Table 4.
+In: `accuracy_compute` fits. Out: the ratio of their exponents as a `Fit`, compute factors. Source: Cuervo & Marxer
+2024, section 4.3.1 and Table 4.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
 from analysis import downstream
-from analysis.bootstrap import Resampling
-from analysis.downstream import Constants
-from analysis.fit import Fit, band, spread
+from analysis.bootstrap import LEAST_DRAWS, Resampling
+from analysis.fit import Fit, spread
 
 LAW = "compute_ratio"
-FARTHEST = float(np.log(1e100))
-"""ln FLOPs: what takes more is never reached, so that intervals of an exponent near zero stay numbers."""
 MOST = 1e3  # a ratio beyond it is as good as infinite: a choice
+EQUIVALENT = {"sblimp": "blimp", "sblimp-macro": "blimp-macro"}
+"""Measure of speech -> the one of text that asks for the same ability, where text was not asked the same questions."""
 
 
-class Reach(NamedTuple):
-    """The compute that a law asks for a score."""
-
-    flops: float
-    """Infinite: never."""
-    low: float | None
-    high: float | None
-    """The interval; None without draws."""
-    decades: float | None
-    """How far beyond the most compute of the law's rows, negative before the least, 0 among them; None without rows."""
+def pairs(speech: Sequence[Fit], text: Sequence[Fit]) -> list[tuple[Fit, Fit]]:
+    """Every exponent of speech with every family's exponent of text of the same measure, or else an EQUIVALENT one."""
+    known = {(fit.family, fit.measure): fit for fit in text}
+    families = dict.fromkeys(fit.family for fit in text)
+    found = []
+    for fit in speech:
+        for family in families:
+            measures = fit.measure, EQUIVALENT.get(fit.measure)
+            matches = [known[family, measure] for measure in measures if (family, measure) in known]
+            found += [(fit, match) for match in matches[:1]]
+    return found
 
 
 def ratio(
@@ -58,14 +58,15 @@ def ratio(
     flags += [f"at chance: {' and '.join(guessing)}; the ratio means nothing"] if guessing else []
     generator = np.random.default_rng(resampling.seed)
     slow, fast = (drawn(fit, resampling.count, generator)["gamma"] for fit in both)
-    growing = slow * MOST > fast
+    growing = (slow > 0) & (fast < MOST * slow)
     if not growing.all():
         flags.append(f"unidentified: ratio (beyond {MOST:g} in {1 - growing.mean():.0%} of the resamples)")
     draws = np.where(growing, fast / np.where(growing, slow, 1.0), MOST)
-    rows = min((len(fit.rows) for fit in both if fit.draws), default=0)
-    return Fit(
-        **labels, params=params, constants=2, **(spread(params, draws, rows, 2) if rows else {}), flags=tuple(flags)
-    )
+    uncertain = [fit for fit in both if fit.draws]
+    few = [fit.family for fit in uncertain if len(fit.draws) < LEAST_DRAWS]
+    flags += [f"no interval: {' and '.join(few)} has fewer than {LEAST_DRAWS} draws"] if few else []
+    spreads = spread(params, draws, min(fit.freedom for fit in uncertain)) if uncertain and not few else {}
+    return Fit(**labels, params=params, constants=2, **spreads, flags=tuple(flags))
 
 
 def drawn(fit: Fit, count: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -81,54 +82,3 @@ def compute_factor(ratio: float | np.ndarray, factor: float | np.ndarray) -> flo
     10^3.14 = 1,380 times; the "10^3.14" of the paper's text is the case f = 10.
     """
     return np.asarray(factor, float) ** ratio
-
-
-def factor_to_reach(gamma: float, accuracy: float, target: float) -> float:
-    """How many times its compute takes a model from `accuracy` to `target` under Q ∝ C^gamma."""
-    return float((target / accuracy) ** (1 / gamma))
-
-
-def log_flops(params: Constants, target: float) -> np.ndarray:
-    """ln C at which Q0·C^γ is `target`; see `log_compute`."""
-    return log_compute(1 / params["Q0"], params["gamma"], 1 / target)
-
-
-def log_compute(factor: np.ndarray, exponent: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """ln C at which factor·C^-exponent falls to `height`, within ±FARTHEST; FARTHEST where it never does."""
-    factor, exponent, height = (np.asarray(values, float) for values in (factor, exponent, height))
-    falls = (exponent > 0) & (height > 0)
-    logarithms = np.log(factor) - np.log(np.where(falls, height, 1.0))
-    return np.where(falls, np.clip(logarithms / np.where(falls, exponent, 1.0), -FARTHEST, FARTHEST), FARTHEST)
-
-
-def reach(fit: Fit, target: float) -> Reach:
-    """The compute at which an `accuracy_compute` fit reaches `target`, a fraction."""
-    if fit.law != downstream.LAW or "Q0" not in fit.params:
-        raise ValueError(f"{fit.identifier} tells no compute for a score: that takes Q0 and gamma of {downstream.LAW}")
-    found, ends = float(log_flops(fit.params, fraction(target))), band(fit, lambda p: log_flops(p, target))
-    low, high = (float(flops_of(end[0])) for end in ends) if ends else (None, None)
-    return Reach(float(flops_of(found)), low, high, decades_beyond(fit, found))
-
-
-def flops_of(logarithm: float | np.ndarray) -> np.ndarray:
-    """FLOPs of their logarithm; infinite from FARTHEST on."""
-    logarithm = np.asarray(logarithm, float)
-    return np.where(logarithm < FARTHEST, np.exp(np.minimum(logarithm, FARTHEST)), np.inf)
-
-
-def decades_beyond(fit: Fit, logarithm: float) -> float | None:
-    """How many decades ln FLOPs lie beyond the compute of a fit's rows; see `Reach.decades`."""
-    low, high = (fit.conventions.get(name) for name in ("flops_from", "flops_to"))
-    if low is None or high is None:
-        return None
-    ends = np.log([float(low), float(high)])
-    return float((logarithm - np.clip(logarithm, *ends)) / np.log(10))
-
-
-def fraction(target: float) -> float:
-    """A score that a law can be asked for; `ValueError` where it is none."""
-    if not 0 < target <= 1:
-        raise ValueError(
-            f"target {target:g} is no fraction between 0 and 1" + (": per cent? Divide by 100" * (target > 1))
-        )
-    return target

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis import bootstrap
 from analysis.bootstrap import Resampling
+from analysis.envelope import LEAST_POINTS, ROUGH, bears, extreme, factor, freedom, lacking, line, span
 from analysis.fit import Fit, identities, spread, unfitted
 from analysis.hindcast import hindcast
 
@@ -21,7 +22,6 @@ MATCH = "containment"
 """Headline of question answering, which has no options to choose from."""
 OF_PHENOMENA = ("minimal_pairs", "blimp", "zorro", "sblimp", "sblimp-test")
 """Benchmarks that are parted into phenomena, where both averages are in use; topics of stories are no such parts."""
-LEAST_POINTS = 3
 CHANCE = 0.5  # of two options, as all benchmarks had them before scores recorded their chance
 SATURATION = 0.95
 """Accuracy that counts as saturated: a choice, the paper gives none."""
@@ -106,6 +106,17 @@ def chance(row: pd.Series) -> float:
     return CHANCE if pd.isna(known) else float(known)
 
 
+def shared_chance(rows: pd.DataFrame) -> float:
+    """What guessing gets on the benchmark of some scores, where any of them records it; `ValueError` where they record
+    different chances."""
+    found = sorted({float(value) for value in rows.get("chance", []) if pd.notna(value)})
+    if len(found) > 1:
+        raise ValueError(
+            f"{rows['eval'].iloc[0]}: chance is recorded as {found}; one benchmark has one, score it again"
+        )
+    return found[0] if found else CHANCE
+
+
 def is_at_chance(row: pd.Series) -> bool:
     """Whether a score is not above chance by more than two standard errors; one below it is no ability either."""
     return row["value"] - chance(row) <= 2 * row["stderr"]
@@ -123,19 +134,27 @@ def fit_compute(
     at `resampled`."""
     everything = scored(scores, family, benchmark, subset)
     rows, conventions, cut = _before_saturation(everything, cut_flops)
-    conventions |= {"envelope": ENVELOPE} | resampling.conventions | {"resampled": what_is_drawn(rows, resampling)}
+    conventions |= {"envelope": ENVELOPE} | ROUGH | resampling.conventions
+    conventions |= {"resampled": what_is_drawn(rows, resampling)}
     labels = {"law": LAW, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
     found = _power_law(rows, labels)
     notes = at_chance(everything, "gamma") + cut
     if not found.params:
         return replace(found, flags=found.flags + notes)
     slope, intercept = envelope_lines(rows["flops_6n"], resampled(rows, resampling), np.log)
-    draws = np.stack([np.exp(intercept), slope], 1)[: resampling.count]
+    draws = np.stack([factor(intercept), slope], 1)[: resampling.count]
     return replace(
         found,
-        **spread(found.params, draws, len(rows), found.constants),
-        flags=notes + tuple(bootstrap.flags(draws, resampling.count)),
-        hindcast=past(rows, lambda small: _power_law(small, labels), predict_compute, "flops_6n"),
+        **spread(found.params, draws, freedom(rows, len(found.kept), found.constants, resampling)),
+        flags=(*found.flags, *notes, *bootstrap.flags(draws, resampling, resampling.groups(rows))),
+        hindcast=past(
+            everything,
+            lambda small: _power_law(_before_saturation(small, cut_flops)[0], labels),
+            predict_compute,
+            "flops_6n",
+        )
+        if resampling.count
+        else {},
     )
 
 
@@ -160,17 +179,21 @@ def fit_loss(
         return replace(found, flags=found.flags + notes)
     nats, value = rows[column].to_numpy(float), rows["value"].to_numpy(float)
 
-    def varied(counts: np.ndarray) -> bool:
+    def varied(counts: np.ndarray) -> np.ndarray:
         drawn = counts > 0
-        return drawn.sum() >= LEAST_POINTS and np.ptp(nats[drawn]) > 0 and np.ptp(value[drawn]) > 0
+        return (drawn.sum(1) >= LEAST_POINTS) & (span(nats, drawn) > 0) & (span(value, drawn) > 0)
 
-    counts = bootstrap.resamples(groups(rows, resampling), resampling, varied)
+    def smaller(small: pd.DataFrame) -> Fit:
+        return _linear(with_loss(_before_saturation(small, cut_flops)[0], column)[0], column, labels)
+
+    groups = resampling.groups(rows)
+    counts = bootstrap.resamples(groups, resampling, varied)
     draws = np.stack(line(nats, value, counts), 1)
     return replace(
         found,
-        **spread(found.params, draws, len(rows), found.constants),
-        flags=notes + tuple(bootstrap.flags(counts, resampling.count)),
-        hindcast=past(rows, lambda small: _linear(small, column, labels), predict_loss, column),
+        **spread(found.params, draws, resampling.freedom(rows, found.constants)),
+        flags=(*notes, *bootstrap.flags(counts, resampling, groups)),
+        hindcast=past(everything, smaller, predict_loss, column) if resampling.count else {},
     )
 
 
@@ -184,23 +207,6 @@ def predict_loss(params: Constants, nats: np.ndarray) -> np.ndarray:
     return params["intercept"] + params["slope"] * np.asarray(nats, float)
 
 
-def line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slope, intercept and Pearson's r of weighted least-squares lines: x (n,), y (n,) or (R, n), weights (R, n) ->
-    (R,) each. Where weights are 0, y must be finite all the same."""
-    share = weights / weights.sum(-1, keepdims=True)
-    mean_x, mean_y = (share * x).sum(-1), (share * y).sum(-1)
-    dx, dy = x - mean_x[..., None], y - mean_y[..., None]
-    both, squares = (share * dx * dy).sum(-1), (share * dx**2).sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # equal y have no correlation
-        correlation = both / np.sqrt(squares * (share * dy**2).sum(-1))
-    return both / squares, mean_y - both / squares * mean_x, correlation
-
-
-def groups(rows: pd.DataFrame, resampling: Resampling) -> np.ndarray:
-    """What `bootstrap.resamples` draws together."""
-    return rows[resampling.by].to_numpy() if resampling.by else np.arange(len(rows))
-
-
 def what_is_drawn(rows: pd.DataFrame, resampling: Resampling) -> str:
     """Answers, where it is known of every row how many there were and no groups are asked for; else groups or runs."""
     return resampling.by or ("answers" if (_questions(rows) > 0).all() else "runs")
@@ -210,12 +216,12 @@ def resampled(rows: pd.DataFrame, resampling: Resampling) -> np.ndarray:
     """Accuracies (R, n) of resamples, SPARE for each wanted one; 0 for a row that a resample lacks.
 
     Answers: every row, its accuracy drawn anew from a binomial over its questions. An envelope is made of the luckiest
-    runs: in synthetic studies like the released runs, intervals over answers held the true exponent in 76 to 92 %,
-    over runs in 46 to 77 %. Runs, where questions were not counted: rows drawn with replacement.
+    runs: in synthetic studies like the released runs, intervals over answers held the exponent of the noise-free runs
+    in 71 to 85 %, over runs in 46 to 70 %. Runs, where questions were not counted: rows drawn with replacement.
     """
     value, wanted = rows["value"].to_numpy(float), SPARE * resampling.count
     if what_is_drawn(rows, resampling) != "answers":
-        return np.where(bootstrap.resamples(groups(rows, resampling), replace(resampling, count=wanted)), value, 0.0)
+        return np.where(bootstrap.resamples(resampling.groups(rows), replace(resampling, count=wanted)), value, 0.0)
     questions = _questions(rows)
     return np.random.default_rng(resampling.seed).binomial(questions, value, (wanted, len(rows))) / questions
 
@@ -231,24 +237,29 @@ def _questions(rows: pd.DataFrame) -> np.ndarray:
 def envelope_lines(
     flops: np.ndarray, accuracy: np.ndarray, height: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes and intercepts of `height` of the accuracies on ln C over the envelopes of accuracies (R, n); those of
-    fewer than LEAST_POINTS are left out."""
-    kept = on_envelope(flops, accuracy)
-    enough = kept.sum(1) >= LEAST_POINTS
-    kept, accuracy = kept[enough], accuracy[enough]
-    return line(np.log(np.asarray(flops, float)), height(np.where(kept, accuracy, 0.5)), kept.astype(float))[:2]
+    """Slopes and intercepts of `height` of the accuracies on ln C over the envelopes of accuracies (R, n); those that
+    bear no law are left out."""
+    flops, kept = np.asarray(flops, float), on_envelope(flops, accuracy)
+    usable = bears(flops, kept, LEAST_POINTS)
+    kept, accuracy = kept[usable], accuracy[usable]
+    return line(np.log(flops), height(np.where(kept, accuracy, 0.5)), kept.astype(float))[:2]
 
 
-def past(rows: pd.DataFrame, fit: Callable[[pd.DataFrame], Fit], predict: Callable, column: str) -> dict:
-    """The hindcast of a law that predicts from `column`, judged by the rows on the envelope."""
-    return hindcast(
-        rows,
-        "value",
-        fit,
-        lambda params, large: predict(params, large[column].to_numpy(float)),
-        relative=False,
-        judged=lambda found: found.iloc[envelope(found["flops_6n"], found["value"])],
-    )
+def past(everything: pd.DataFrame, fit: Callable[[pd.DataFrame], Fit], predict: Callable, column: str) -> dict:
+    """The hindcast of a law that predicts from `column`, given all scored rows.
+
+    All laws of a benchmark share the cut and are judged by the same rows, those on the envelope of all that `column`
+    is known of: so they compare. What is saturated is for `fit` to say, from the rows that it is given.
+    """
+
+    def judged(rows: pd.DataFrame) -> pd.DataFrame:
+        best = rows.iloc[envelope(rows["flops_6n"], rows["value"])]
+        return best[best[column].notna()]
+
+    def predicted(params: Constants, large: pd.DataFrame) -> np.ndarray:
+        return predict(params, large[column].to_numpy(float))
+
+    return hindcast(everything, "value", fit, predicted, relative=False, judged=judged)
 
 
 def with_loss(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -259,7 +270,8 @@ def with_loss(rows: pd.DataFrame, column: str) -> tuple[pd.DataFrame, tuple[str,
 
 def at_chance(rows: pd.DataFrame, name: str) -> tuple[str, ...]:
     """The flag of a constant of rows whose largest run only guesses."""
-    return (f"at chance: {name} means nothing",) if len(rows) and is_at_chance(largest(rows)) else ()
+    known = rows.assign(chance=shared_chance(rows))
+    return (f"at chance: {name} means nothing",) if len(known) and is_at_chance(largest(known)) else ()
 
 
 def described(rows: pd.DataFrame) -> dict[str, str | float | None]:
@@ -276,15 +288,16 @@ def described(rows: pd.DataFrame) -> dict[str, str | float | None]:
 def _power_law(rows: pd.DataFrame, labels: dict) -> Fit:
     flops, value = rows["flops_6n"].to_numpy(float), rows["value"].to_numpy(float)
     kept = envelope(flops, value)
-    if len(kept) < LEAST_POINTS:
-        return unfitted(rows, f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted", **labels)
+    if reason := lacking(flops[kept], LEAST_POINTS):
+        return unfitted(rows, reason, **labels)
     x, y = np.log(flops[kept]), np.log(value[kept])
     slope, intercept, _ = map(float, line(x, y, np.ones_like(x)))
     return Fit(
         **labels,
-        params={"Q0": float(np.exp(intercept)), "gamma": slope},
+        params={"Q0": float(factor(intercept)), "gamma": slope},
         constants=2,
         objective=float(((intercept + slope * x - y) ** 2).mean() / 2),
+        flags=extreme("Q0", intercept),
         rows=identities(rows),
         kept=tuple(rows["name"].iloc[kept]),
     )
@@ -315,4 +328,5 @@ def _before_saturation(rows: pd.DataFrame, cut_flops: float | None) -> tuple[pd.
     kept = rows[rows["flops_6n"] < cut]
     cuts = {"cut_rule": f"runs below {rule}", "cut_flops": cut if np.isfinite(cut) else None}
     out = len(rows) - len(kept)
+    cuts |= {"chance": shared_chance(rows)}
     return kept, described(kept) | cuts, (f"{out} runs from {begin} on left out",) if out else ()

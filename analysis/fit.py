@@ -5,9 +5,11 @@ fitted is a `Fit` without parameters whose flags say why.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,8 @@ class Fit:
     """The constants, then what follows from them in closed form."""
     constants: int = 0
     """How many of them were free."""
+    freedom: int = 1
+    """Degrees of freedom of the intervals; see `Resampling.freedom`."""
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     """95 %; see `bootstrap.interval`."""
     stderr: dict[str, float] = field(default_factory=dict)
@@ -60,9 +64,21 @@ class Fit:
     status: str = "own"
     """Whose number this is; one of STATUSES."""
 
+    def __post_init__(self) -> None:
+        """A number that is none is our mistake, and JSON has no way to write it."""
+        numbers = [*self.params.values(), *(end for pair in self.intervals.values() for end in pair)]
+        numbers += [*self.stderr.values(), *(value for draw in self.draws for value in draw)]
+        numbers += [value for value in (self.objective, self.gradient_norm, self.condition) if value is not None]
+        assert all(map(math.isfinite, numbers)), f"{self.identifier}: not all numbers are finite"
+
     @property
     def identifier(self) -> str:
         return f"{self.law}.{self.family}.{self.measure}"
+
+    @property
+    def file_name(self) -> str:
+        """Its own for every identifier, whatever families are called."""
+        return quote(self.identifier, safe=" ()+,~") + ".json"
 
 
 Function = Callable[[Mapping[str, np.ndarray]], np.ndarray]
@@ -70,29 +86,34 @@ Function = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 def band(fit: Fit, function: Function) -> tuple[np.ndarray, np.ndarray] | None:
-    """The interval (low, high), each (points,), of what follows from a fit's constants; None without draws."""
-    if not fit.draws:
+    """The interval (low, high), each (points,), of what follows from a fit's constants; None without enough draws."""
+    if len(fit.draws) < bootstrap.LEAST_DRAWS:
         return None
     point = np.atleast_1d(function({name: np.float64(value) for name, value in fit.params.items()}))
     columns = np.array(fit.draws).T[:, :, None]
     values = np.broadcast_to(function(dict(zip(fit.params, columns, strict=True))), (len(fit.draws), len(point)))
-    pairs = [bootstrap.interval(p, v, len(fit.rows), fit.constants) for p, v in zip(point, values.T, strict=True)]
+    pairs = [bootstrap.interval(float(p), v, fit.freedom) for p, v in zip(point, values.T, strict=True)]
     low, high = np.array(pairs).T
     return low, high
 
 
-def spread(params: Mapping[str, float], draws: np.ndarray, rows: int, constants: int) -> dict:
-    """The fields `intervals`, `stderr` and `draws` of a Fit, from draws (R, params); empty without any."""
+def spread(params: Mapping[str, float], draws: np.ndarray, freedom: int) -> dict:
+    """The fields `intervals`, `stderr`, `draws` and `freedom` of a Fit, from draws (R, params) of which those with a
+    number that is not finite are left out; no intervals from fewer than `bootstrap.LEAST_DRAWS`."""
     draws = np.asarray(draws, float).reshape(-1, len(params))
+    draws = draws[np.isfinite(draws).all(1)]
+    found: dict = {"freedom": freedom}
     if len(draws) < 2:
-        return {}
+        return found
     kept = draws[np.linspace(0, len(draws) - 1, min(DRAWS_KEPT, len(draws))).astype(int)]
-    found = {
-        name: bootstrap.interval(value, column, rows, constants)
-        for (name, value), column in zip(params.items(), draws.T, strict=True)
-    }
-    errors = dict(zip(params, (float(error) for error in draws.std(0, ddof=1)), strict=True))
-    return {"intervals": found, "stderr": errors, "draws": tuple(tuple(map(float, row)) for row in kept)}
+    found["draws"] = tuple(tuple(map(float, row)) for row in kept)
+    scale = np.maximum(np.abs(draws).max(0), 1e-300)  # squares of far outliers overflow
+    errors = (draws / scale).std(0, ddof=1) * scale
+    found["stderr"] = dict(zip(params, map(float, errors), strict=True))
+    if len(draws) >= bootstrap.LEAST_DRAWS:
+        columns = zip(params.items(), draws.T, strict=True)
+        found["intervals"] = {name: bootstrap.interval(value, column, freedom) for (name, value), column in columns}
+    return found
 
 
 def identities(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
@@ -109,12 +130,12 @@ def write(fits: list[Fit], root: Path, scale: str, only: list[str]) -> None:
     """Write fits and remove those that are no longer made; `only` spares the fits of families not in it."""
     folder = results_folder(root, scale) / "fits"
     folder.mkdir(parents=True, exist_ok=True)  # also where no family was trained at several sizes
-    wanted = {folder / f"{fit.identifier}.json": fit for fit in fits}
+    wanted = {folder / fit.file_name: fit for fit in fits}
+    for path, fit in wanted.items():
+        write_one(fit, path)
     for path in sorted(folder.glob("*.json")):
         if path not in wanted and (not only or read_json(path)["family"] in only):
             path.unlink()
-    for path, fit in wanted.items():
-        write_one(fit, path)
 
 
 def write_one(fit: Fit, path: Path) -> None:

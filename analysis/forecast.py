@@ -1,7 +1,7 @@
-"""What the fitted laws of a family promise: compute, N and D for a target score, and the scores that a budget buys.
+"""What the fitted laws of a family promise: compute, N and D for a target score.
 
-In: `Fit`s. Out: estimates with 95 % intervals and plain warnings. A law of accuracy in loss is composed with every law
-of the family's loss in compute. N and D are those of least loss under the parametric law.
+In: `Fit`s. Out: estimates with 95 % intervals and plain warnings. A law of accuracy in loss is composed with the laws
+of the family's least loss in compute (LOSS_LAWS). N and D are those of least loss under the parametric law.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis import bootstrap, downstream, envelope, parametric, saturation
-from analysis.compare import FARTHEST, decades_beyond, flops_of, fraction, log_compute, log_flops
 from analysis.downstream import Constants
 from analysis.fit import Fit
 
 NO_ALLOCATION = f"N and D unknown: no {parametric.LAW} of this family"
+FARTHEST = float(np.log(1e100))
+"""ln FLOPs: what takes more is never reached, so that intervals of an exponent near zero stay numbers."""
 SLACK = 0.05  # decades beyond the data that are not worth a warning: a choice
 
 
@@ -43,26 +44,10 @@ class Forecast:
     tokens: Estimate | None
     tokens_per_param: float | None
     decades: float | None
-    """Beyond the compute of the law's rows; see `compare.Reach`."""
+    """How far beyond the compute of the rows of that law, behind it or of the allocation, whose rows end farthest away:
+    negative below all they have, 0 among them; None where no law has rows."""
     held_out_error: float | None
     """Root mean square error of accuracy on the held-out runs; see `held_out_error`."""
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What training FLOPs buy."""
-
-    flops: float
-    params_total: Estimate | None
-    tokens: Estimate | None
-    tokens_per_param: float | None
-    losses: dict[tuple[str, str], Estimate]
-    """(law, loss column) -> nats, the least that the compute buys."""
-    scores: dict[tuple[str, str, str], Estimate]
-    """(law, law of its loss or empty, benchmark) -> accuracy as a fraction, cut at 0 and 1."""
-    decades: float | None
-    """Beyond the compute of the rows of the law whose rows end farthest away."""
     warnings: tuple[str, ...]
 
 
@@ -93,14 +78,21 @@ def loss_for(law: str, params: Constants, target: float) -> np.ndarray:
 
 
 LOSS_LAWS = (envelope.LAW, envelope.LAW_OFFSET, parametric.LAW)
+"""What least loss compute buys; `envelope.LAW_BINS` is but a check on the first."""
 IN_COMPUTE = (downstream.LAW, saturation.LAW_ERROR)
 IN_LOSS = {downstream.LAW_LOSS: downstream.predict_loss, saturation.LAW_SIGMOID: saturation.predict_sigmoid}
 
 
 def forecast(fits: Sequence[Fit], benchmark: str, target: float, family: str) -> list[Forecast]:
     """The compute for `target`, a fraction, on a benchmark (`Fit.measure`) under every law, the one that predicted the
-    held-out runs best first; `ValueError` for a target that is no fraction or a benchmark without a law."""
-    fraction(target)
+    held-out runs best first; `ValueError` for a target that is no fraction or a benchmark without a law.
+
+    All accuracy laws of a benchmark were judged by the same held-out runs (`downstream.past`).
+    """
+    if not 0 < target <= 1:
+        raise ValueError(
+            f"target {target:g} is no fraction between 0 and 1" + (": per cent? Divide by 100" * (target > 1))
+        )
     chains = [chain for chain in _chains(fits, family) if chain[0].measure == benchmark]
     if not chains:
         known = sorted({fit.measure for fit in fits if fit.family == family and fit.law in (*IN_COMPUTE, *IN_LOSS)})
@@ -109,38 +101,9 @@ def forecast(fits: Sequence[Fit], benchmark: str, target: float, family: str) ->
     return sorted(found, key=lambda row: np.inf if row.held_out_error is None else row.held_out_error)
 
 
-def at_budget(fits: Sequence[Fit], family: str, flops: float) -> Budget:
-    """N, D, least losses and scores of `flops` training FLOPs under every law of a family."""
-    if not flops > 0:
-        raise ValueError(f"{flops:g} training FLOPs: a budget is above 0")
-    allocation, log_c = _allocation(fits, family), np.log(flops)
-    losses = [fit for fit in fits if fit.family == family and fit.params and fit.law in LOSS_LAWS]
-    chains = _chains(fits, family)
-    used = list({id(fit): fit for fit in (*losses, *(fit for chain in chains for fit in chain))}.values())
-    beyond = [decades for fit in used if (decades := decades_beyond(fit, log_c)) is not None]
-    decades = max(beyond, key=abs, default=None)
-    n, d, per_param = _optimum(allocation, lambda *_: log_c, ())
-    return Budget(
-        flops=float(flops),
-        params_total=n,
-        tokens=d,
-        tokens_per_param=per_param,
-        losses={(fit.law, fit.measure): estimate(lambda p, law=fit.law: _loss(law, p, log_c), fit) for fit in losses},
-        scores={(*_laws(chain), chain[0].measure): _score(chain, log_c) for chain in chains},
-        decades=decades,
-        warnings=_warnings(used, decades, () if allocation else (NO_ALLOCATION,)),
-    )
-
-
-def device_hours(flops: float, peak_flops: float, utilisation: float) -> float:
-    """Hours of one device that does at best `peak_flops` a second, and in training a share `utilisation` of that."""
-    if not (peak_flops > 0 and 0 < utilisation <= 1):
-        raise ValueError(f"a device of {peak_flops:g} FLOP/s at utilisation {utilisation:g}: above 0, and up to 1")
-    return flops / (peak_flops * utilisation * 3600)
-
-
 def estimate(function: Callable[..., np.ndarray], *fits: Fit) -> Estimate:
-    """What `function` of the constants of fits gives, with its interval over their draws, paired at random.
+    """What `function` of the constants of fits gives, with its interval over their draws, paired at random, of which
+    `bootstrap.LEAST_DRAWS` are wanted.
 
     Fits without draws are taken as exact; a fit that is named twice is drawn once.
     """
@@ -154,10 +117,9 @@ def estimate(function: Callable[..., np.ndarray], *fits: Fit) -> Estimate:
     with np.errstate(all="ignore"):  # constants of a few draws are extreme; what they give is left out
         draws = np.broadcast_to(function(*columns), count)
     draws = draws[np.isfinite(draws)]
-    if len(draws) < 2:
+    if len(draws) < bootstrap.LEAST_DRAWS:
         return Estimate(value, None, None)
-    freedom = min(len(fit.rows) for fit in known), max(fit.constants for fit in known)
-    return Estimate(value, *bootstrap.interval(value, draws, *freedom))
+    return Estimate(value, *bootstrap.interval(value, draws, min(fit.freedom for fit in known)))
 
 
 def held_out_error(accuracy: Fit, loss: Fit | None = None) -> float | None:
@@ -175,6 +137,23 @@ def held_out_error(accuracy: Fit, loss: Fit | None = None) -> float | None:
     nats, predict = _loss(loss.law, loss.params, np.log(top)), IN_LOSS[accuracy.law]
     moved = predict(accuracy.params, nats * np.exp(relative)) - predict(accuracy.params, nats)
     return float(np.hypot(own, moved))
+
+
+def log_compute(factor: np.ndarray, exponent: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """ln C at which factor·C^-exponent falls to `height`, within ±FARTHEST; FARTHEST where it never does."""
+    factor, exponent, height = (np.asarray(values, float) for values in (factor, exponent, height))
+    falls = (exponent > 0) & (height > 0)
+    logarithms = np.log(factor) - np.log(np.where(falls, height, 1.0))
+    return np.where(falls, np.clip(logarithms / np.where(falls, exponent, 1.0), -FARTHEST, FARTHEST), FARTHEST)
+
+
+def decades_beyond(fit: Fit, logarithm: float) -> float | None:
+    """How many decades ln FLOPs lie beyond the compute of a fit's rows; see `Forecast.decades`."""
+    low, high = (fit.conventions.get(name) for name in ("flops_from", "flops_to"))
+    if low is None or high is None:
+        return None
+    ends = np.log([float(low), float(high)])
+    return float((logarithm - np.clip(logarithm, *ends)) / np.log(10))
 
 
 Chain = tuple[Fit] | tuple[Fit, Fit]
@@ -204,28 +183,13 @@ def _loss(law: str, params: Constants, log_c: np.ndarray) -> np.ndarray:
     return irreducible + factor * np.exp(-exponent * log_c)
 
 
-def _score(chain: Chain, log_c: float) -> Estimate:
-    accuracy = chain[0]
-
-    def predicted(params: Constants, *loss: Constants) -> np.ndarray:
-        if accuracy.law == downstream.LAW:
-            found = downstream.predict_compute(params, np.exp(log_c))
-        elif accuracy.law == saturation.LAW_ERROR:
-            found = saturation.predict_error(params, np.exp(log_c), accuracy.conventions["chance"])
-        else:
-            found = IN_LOSS[accuracy.law](params, _loss(chain[1].law, loss[0], log_c))
-        return np.clip(found, 0.0, 1.0)
-
-    return estimate(predicted, *chain)
-
-
 def _needed(chain: Chain, target: float) -> Callable[..., np.ndarray]:
     """Constants of the chain's laws -> ln C at which they reach the target; FARTHEST where they never do."""
     accuracy = chain[0]
 
     def needed(params: Constants, *loss: Constants) -> np.ndarray:
         if accuracy.law == downstream.LAW:
-            return log_flops(params, target)
+            return log_compute(1 / params["Q0"], params["gamma"], 1 / target)
         if accuracy.law == saturation.LAW_ERROR:
             return log_compute(params["K"], params["gamma"], (1 - target) / (1 - accuracy.conventions["chance"]))
         irreducible, factor, exponent = offset_power(chain[1].law, loss[0])
@@ -238,7 +202,9 @@ def _forecast(chain: Chain, target: float, allocation: Fit | None) -> Forecast:
     needed = _needed(chain, target)
     log_c = estimate(needed, *chain)
     never = log_c.value >= FARTHEST
-    decades = None if never else decades_beyond(chain[0], log_c.value)
+    used = [*chain, *([allocation] if allocation and allocation not in chain else [])]
+    beyond = [decades for fit in used if not never and (decades := decades_beyond(fit, log_c.value)) is not None]
+    decades = max(beyond, key=abs, default=None)
     n, d, per_param = (None, None, None) if never else _optimum(allocation, needed, chain)
     notes = [_unreachable(chain, target)] if never else []
     notes += [] if allocation else [NO_ALLOCATION]
@@ -255,7 +221,7 @@ def _forecast(chain: Chain, target: float, allocation: Fit | None) -> Forecast:
         tokens_per_param=per_param,
         decades=decades,
         held_out_error=held_out_error(*chain),
-        warnings=_warnings(chain, decades, notes),
+        warnings=_warnings(used, decades, notes),
     )
 
 
@@ -278,7 +244,8 @@ def _optimum(
 
 
 def _exp(logarithm: Estimate) -> Estimate:
-    return Estimate(*(None if end is None else float(flops_of(end)) for end in logarithm))
+    """FLOPs, N or D of their logarithms; infinite from FARTHEST on."""
+    return Estimate(*(None if end is None else np.inf if end >= FARTHEST else float(np.exp(end)) for end in logarithm))
 
 
 def _unreachable(chain: Chain, target: float) -> str:

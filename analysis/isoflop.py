@@ -14,7 +14,7 @@ from analysis import bootstrap
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit, identities, spread, unfitted
 from analysis.hindcast import hindcast
-from analysis.parametric import MAX_EPOCHS
+from analysis.parametric import FARTHEST, MAX_EPOCHS
 
 LAWS = {"parabola": "isoflop_parabola", "akima": "isoflop_akima"}
 NAMES = ["N0", "a", "D0", "b"]
@@ -24,6 +24,8 @@ AGREE = 1.1  # runs whose compute lies within this factor of the least of theirs
 LEAST_BUDGETS = 2
 FLAT = 1e-9  # of ln L over half the range of sizes: less curvature is rounding
 OFF_CENTRE = 0.25  # of half the range of ln N, between its middle and the minimum: a choice
+NARROW = 0.3  # decades of compute, that budgets should at least span: a choice
+WIDE = 1.0  # an interval of the exponent a that is wider says little: a choice
 UNITY = 1e-3  # distance of a + b from 1 worth a flag: a choice
 REASONS = ("too few sizes", "not convex", "minimum outside the sizes")
 
@@ -32,12 +34,12 @@ REASONS = ("too few sizes", "not convex", "minimum outside the sizes")
 
 def predict(params: Mapping[str, float | np.ndarray], flops: np.ndarray) -> np.ndarray:
     """N*, the best number of parameters for C training FLOPs."""
-    return params["N0"] * np.asarray(flops, float) ** params["a"]
+    return _power(params["N0"], params["a"], flops)
 
 
 def tokens(params: Mapping[str, float | np.ndarray], flops: np.ndarray) -> np.ndarray:
     """D*, the best number of training tokens for C training FLOPs."""
-    return params["D0"] * np.asarray(flops, float) ** params["b"]
+    return _power(params["D0"], params["b"], flops)
 
 
 def minima(rows: pd.DataFrame, column: str = "nats_per_token", interpolator: str = "parabola") -> pd.DataFrame:
@@ -74,25 +76,27 @@ def fit(
         raise ValueError(f"interpolator {interpolator!r}; choose one of {', '.join(LAWS)}")
     own = runs[(runs["family"] == family) & runs[column].notna()].sort_values("name")
     rows = _single(own, column)
-    table, curves = minima(rows, column, interpolator), _curves(rows, column, interpolator)
+    table, curves = minima(own, column, interpolator), _curves(rows, column, interpolator)
     usable = table[table["usable"]]
     labels = {"law": LAWS[interpolator], "family": family, "measure": column}
     conventions = _conventions(rows, column, interpolator, resampling)
-    flags = _left_out(table, len(own) - len(rows), SIZES[interpolator])
+    left_out = _left_out(table, len(own) - len(rows), SIZES[interpolator])
     if len(usable) < LEAST_BUDGETS:
         reason = f"{len(usable)} budgets with a minimum within their sizes, at least {LEAST_BUDGETS} wanted"
-        return unfitted(rows, reason, tuple(flags), **labels, conventions=conventions)
+        return unfitted(rows, reason, tuple(left_out), **labels, conventions=conventions)
     params = _params(usable)
     draws, missing = _draws(rows, curves, resampling)
     entered = rows.iloc[np.sort(np.concatenate([curves[index].members for index in usable.index]))]
+    spreads = spread(params, draws, resampling.freedom(entered, len(NAMES)))
+    flags = _unidentified(usable, spreads.get("intervals", {})) + _flags(usable, params, interpolator) + left_out
     squares = (usable["runs"] * usable["residual"] ** 2).sum() / len(entered)
     return Fit(
         **labels,
         params=params,
         constants=len(NAMES),
-        **spread(params, draws, len(entered), len(NAMES)),
+        **spreads,
         objective=float(squares / 2) if interpolator == "parabola" else None,
-        flags=(*_flags(usable, params, interpolator), *flags, *missing, *bootstrap.flags(draws, resampling.count)),
+        flags=(*flags, *missing, *bootstrap.flags(draws, resampling, resampling.groups(entered))),
         conventions=conventions | {"a_plus_b": params["a"] + params["b"]},
         rows=identities(entered),
         hindcast=_hindcast(usable, labels) if resampling.count else {},
@@ -207,8 +211,16 @@ def _spline_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(turns[values.argmin()]), float(values.min())
 
 
+def _power(factor: float | np.ndarray, exponent: float | np.ndarray, flops: np.ndarray) -> np.ndarray:
+    """factor · flops^exponent, cut at e^±FARTHEST: finite even where two near budgets make a wild exponent."""
+    return np.exp(np.clip(np.log(factor) + exponent * np.log(np.asarray(flops, float)), -FARTHEST, FARTHEST))
+
+
 def _single(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    return rows[(rows["epochs"] <= MAX_EPOCHS) & rows[column].notna()]
+    own = rows[rows[column].notna()]
+    if unknown := own.loc[own["epochs"].isna(), "name"].tolist():
+        raise ValueError(f"how often tokens were repeated is not known of {', '.join(unknown[:5])}")
+    return own[own["epochs"] <= MAX_EPOCHS]
 
 
 def _curves(rows: pd.DataFrame, column: str, interpolator: str) -> list[_Curve]:
@@ -237,7 +249,7 @@ def _laws(log_flops: np.ndarray, log_n: np.ndarray, log_d: np.ndarray) -> np.nda
         values = np.where(told, values, 0.0)
         exponent = (share * x * values).sum(-1) / (share * x**2).sum(-1)
         factor = (share * (values - exponent[..., None] * log_flops)).sum(-1)
-        laws += [np.exp(np.clip(factor, -700, 700)), exponent]  # finite where two near budgets make a wild exponent
+        laws += [np.exp(np.clip(factor, -FARTHEST, FARTHEST)), exponent]
     return np.stack(laws, -1)
 
 
@@ -252,7 +264,7 @@ def _draws(rows: pd.DataFrame, curves: list[_Curve], resampling: Resampling) -> 
     draw = _drawer(rows, curves, resampling)
     varied = max(len(curve.members) for curve in curves) > 3
     if resampling.by:
-        varied = varied and rows[resampling.by].nunique() >= bootstrap.LEAST_ROWS
+        varied = varied and resampling.groups(rows).max() >= bootstrap.LEAST_GROUPS - 1
     for _ in range(bootstrap.TRIES if varied else 0):
         if len(found) == resampling.count:
             break
@@ -270,10 +282,8 @@ def _draws(rows: pd.DataFrame, curves: list[_Curve], resampling: Resampling) -> 
 
 def _drawer(rows: pd.DataFrame, curves: list[_Curve], resampling: Resampling) -> Callable[[int], np.ndarray]:
     """A function of R that draws counts (R, n): of runs within their budget; of groups, `by`, over all budgets."""
-    strata = [curve.members for curve in curves]
-    groups = np.arange(len(rows))
-    if resampling.by:
-        strata, groups = [np.concatenate(strata)], rows[resampling.by].to_numpy()
+    strata, groups = [curve.members for curve in curves], resampling.groups(rows)
+    strata = [np.concatenate(strata)] if resampling.by else strata
     codes = [np.unique(groups[stratum], return_inverse=True)[1] for stratum in strata]
     generator = np.random.default_rng(resampling.seed)
 
@@ -294,6 +304,14 @@ def _left_out(table: pd.DataFrame, repeated: int, wanted: int) -> list[str]:
     for budget in table[~few & ~table["usable"]].itertuples():
         flags.append(f"budget {budget.flops:.2g} left out: {budget.reason}")
     return [*flags, *([f"{repeated} runs with repeated tokens left out"] if repeated else [])]
+
+
+def _unidentified(usable: pd.DataFrame, intervals: Mapping[str, tuple[float, float]]) -> list[str]:
+    span = float(np.ptp(np.log10(usable["flops"])))
+    if span < NARROW:
+        return [f"unidentified: a (budgets span {span:.2f} decades of compute)"]
+    low, high = intervals.get("a", (0.0, 0.0))
+    return [f"unidentified: a (its interval is {high - low:.1f} wide)"] if high - low > WIDE else []
 
 
 def _flags(usable: pd.DataFrame, params: dict[str, float], interpolator: str) -> list[str]:

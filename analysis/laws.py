@@ -4,7 +4,7 @@ In: tables, families, options. Out: `Fit`s. What is fitted is decided here; how,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from analysis.bootstrap import Resampling
 from analysis.columns import LABELS
 from analysis.fit import Fit
 from analysis.frame import Tables
-from analysis.table import Needs, checked
+from analysis.table import Needs, checked, diverged
 
 TEXT_TOKENIZERS = ("text", "pretrained")
 """Tokenizers of the families that speech is compared with."""
@@ -26,7 +26,8 @@ class Options:
     column: str = "nats_per_token"
     """The loss; one of the columns of runs."""
     delta: float = parametric.DELTA
-    """Huber's, on log residuals; 0: least absolute deviations; infinite: least squares."""
+    """Huber's, on log residuals, of every law that is searched so; 0: least absolute deviations; infinite: least
+    squares."""
     tied: bool = False
     """One exponent for parameters and tokens in `loss_parametric`."""
     resampling: Resampling = Resampling()
@@ -45,10 +46,11 @@ def families(tables: Tables, only: list[str]) -> list[str]:
     return [family for family in found if family in only or (not only and sizes[family] > 1)]
 
 
-def one_seed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The run of the lowest seed of every point: more seeds of one point would weigh more, and the best of three would
-    bend an envelope there."""
-    return runs.sort_values(["seed", "name"]).drop_duplicates("point").sort_values("name")
+def one_seed(runs: pd.DataFrame, column: str = "nats_per_token") -> pd.DataFrame:
+    """The run of the lowest seed of every point, of those with a loss where any has one: more seeds of one point would
+    weigh more, and the best of three would bend an envelope there."""
+    ranked = runs.assign(lost=runs[column].isna()).sort_values(["lost", "seed", "name"]).drop(columns="lost")
+    return ranked.drop_duplicates("point").sort_values("name")
 
 
 def fit_all(
@@ -61,7 +63,8 @@ def fit_all(
     """The laws `names` of the families `only`; empty: all that the tables bear, of all families of several sizes.
 
     `ValueError` for a law that does not exist or that no family's rows can be asked for, and for rows that do not
-    belong together (`table.checked`).
+    belong together (`table.checked`). Runs without a positive loss (`table.diverged`) stay out of the laws of the
+    loss, whose flags name them.
     """
     known(names)
     if (by := options.resampling.by) and by not in LABELS:
@@ -71,10 +74,8 @@ def fit_all(
         raise ValueError(f"no loss column {options.column!r}; the tables have {', '.join(losses)}")
     chosen = families(tables, only)
     for family in chosen:
-        checked(tables.runs, family, options.column)
-    runs = one_seed(tables.runs)
-    scores = tables.scores[tables.scores["name"].isin(runs["name"])]
-    alone = Tables(runs=runs, scores=scores, curves=tables.curves, losses=tables.losses)
+        checked(tables.runs, family)
+    alone, lost = _usable(tables, options.column)
     fits: list[Fit] = []
     for name in names or LAWS:
         told(name)
@@ -82,13 +83,32 @@ def fit_all(
         if names and not found:
             raise ValueError(f"law {name}: {_MISSING[name]} in any of {', '.join(chosen) or 'no family'}")
         fits += [fit for fit in found if names or fit.params or name != "isoflop"]  # few tables are IsoFLOP grids
-    return fits
+    return [
+        replace(fit, flags=(*fit.flags, lost[fit.family])) if fit.family in lost and fit.law in OF_LOSS else fit
+        for fit in fits
+    ]
 
 
 def known(names: tuple[str, ...]) -> None:
     """`ValueError` for a name that is none of LAWS."""
     if unknown := [name for name in names if name not in LAWS]:
         raise ValueError(f"no law {', '.join(unknown)}; there are {', '.join(LAWS)}")
+
+
+def _usable(tables: Tables, column: str) -> tuple[Tables, dict[str, str]]:
+    """One seed of every point, losses that are none emptied; and, family by family, the flag that names their runs."""
+    without = tables.runs[diverged(tables.runs, column)]
+    runs, scores = (
+        rows.assign(**{column: rows[column].where(~rows["name"].isin(without["name"]))})
+        for rows in (tables.runs, tables.scores)
+    )
+    runs = one_seed(runs, column)
+    named = {
+        family: f"left out, without a positive {column}: {downstream.listed(rows, rows['name'].notna())}"
+        for family, rows in without.groupby("family")
+    }
+    scores = scores[scores["name"].isin(runs["name"])]
+    return Tables(runs=runs, scores=scores, curves=tables.curves, losses=tables.losses), named
 
 
 def with_losses(runs: pd.DataFrame, chosen: list[str], column: str) -> list[str]:
@@ -119,7 +139,7 @@ def _envelope(tables: Tables, chosen: list[str], options: Options, _: list[Fit])
     for family in with_losses(tables.runs, chosen, options.column):
         asked = tables.runs, family, options.column
         found += [envelope.fit(*asked, rule, options.resampling) for rule in (envelope.LAW, envelope.LAW_BINS)]
-        found.append(envelope.fit_offset(*asked, options.resampling))
+        found.append(envelope.fit_offset(*asked, options.delta, options.resampling))
     return found
 
 
@@ -172,18 +192,13 @@ def _saturation(tables: Tables, chosen: list[str], options: Options, _: list[Fit
 
 
 def _compare(tables: Tables, chosen: list[str], options: Options, found: list[Fit]) -> list[Fit]:
-    """Every family of speech against every family of text, on the benchmarks that both have an exponent of."""
+    """Every family of speech against every family of text, on benchmarks that ask both for the same."""
     exponents = [fit for fit in found if fit.law == downstream.LAW] or _exponents(tables, chosen, options)
-    fitted = [fit for fit in exponents if fit.params]
     tokenizers = tables.runs.set_index("family")["tokenizer"]
     of_text = set(tokenizers.index[tokenizers.isin(TEXT_TOKENIZERS)])
-    return [
-        compare.ratio(speech, text, options.resampling)
-        for speech in fitted
-        if speech.family not in of_text
-        for text in fitted
-        if text.family in of_text and text.measure == speech.measure
-    ]
+    speech = [fit for fit in exponents if fit.params and fit.family not in of_text]
+    text = [fit for fit in exponents if fit.params and fit.family in of_text]
+    return [compare.ratio(*both, options.resampling) for both in compare.pairs(speech, text)]
 
 
 Law = Callable[[Tables, list[str], Options, list[Fit]], list[Fit]]
@@ -216,6 +231,8 @@ IDENTIFIERS = {
     "compare": (compare.LAW,),
 }
 """Name in LAWS -> `Fit.law`."""
+OF_LOSS = {law for name in ("parametric", "envelope", "repeats", "isoflop") for law in IDENTIFIERS[name]}
+"""`Fit.law` of the laws of the loss."""
 _MISSING = dict.fromkeys(LAWS, "no loss") | {
     "repeats": f"no run that saw its tokens more than {parametric.MAX_EPOCHS} times",
     "downstream": "no score",

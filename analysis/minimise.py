@@ -5,7 +5,7 @@ problem. The best of all starts is taken by its value; whether it is a minimum i
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -19,13 +19,17 @@ Model = Callable[[np.ndarray], Derivatives]
 """θ (S, P) -> residuals (S, n), their Jacobian (S, n, P), their second derivatives (S, n, P, P)."""
 
 BLOCK = 128  # searches that one thread takes at a time: measured, arrays of a block stay in a core's cache
-STEPS = 300  # a search that has not ended by then is not converged
+STEPS = 1000  # a search that has not ended by then is not converged
 DECREASE = 1e-13  # of the value: a Newton step that promises less ends the search
 FLOOR = 1e-30  # a value below it is zero: residuals of 1e-15 are rounding
 CURVED = 1e-13  # of the largest curvature: less counts as this much, so that steps stay finite
 STATIONARY = 1e-5  # see `Minima.gradient_norm`
 SAME = 1e-4  # distance of ends, in units of max(1, |θ|), below which they are one basin; both are choices
 WORST_CONDITION = 1e16
+ILL = 1e8  # condition beyond which a combination of constants is hardly determined: a choice
+WIDE = 3.0  # an interval of a positive constant that spans this factor says little: a choice
+NARROWER = 3  # factor between Huber widths: measured, with 10 a quarter of the searches ended at kinks
+SMOOTH = 1e-3  # of the residuals' scale: a Huber width that is as good as 0 and still has curvature; a choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,55 @@ def minimise(
     def solved(part: slice) -> Minima:
         return _block(objective, starts[part], weights[part], lower, upper)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(_cores()) as threads:
         found = list(threads.map(solved, parts))
     names = [field.name for field in fields(Minima)]
     return Minima(**{name: np.concatenate([getattr(minima, name) for minima in found]) for name in names})
+
+
+def narrowing(scale: float, delta: float, exact: bool = True) -> list[float]:
+    """Huber widths whose minima start one another's search: from the scale of the residuals to δ.
+
+    Within a band far narrower than the residuals the loss has hardly any curvature to go by. δ = 0, least absolute
+    deviations: down to a millionth of the scale, or where not `exact` a thousandth.
+    """
+    scale = max(scale, 1e-12)
+    if delta >= scale:
+        return [delta]
+    last = delta or scale * (1e-6 if exact else SMOOTH)
+    return [*(w for step in range(14) if (w := scale / NARROWER**step) > 1.2 * last), last]
+
+
+def flags(
+    names: Sequence[str],
+    best: Minima,
+    draws: Minima | None,
+    intervals: Mapping[str, tuple[float, float]],
+    positive: Collection[str] = (),
+) -> list[str]:
+    """What keeps searched constants from being taken at face value; `positive`: those whose interval should not span a
+    factor of WIDE.
+
+    A constant is at bound when the fit, and unidentified when more than a fortieth of the resamples, ends on the
+    edge of what is searched: its interval is then the search's, not the data's.
+    """
+    found = []
+    edge = draws.at_bound.mean(0) if draws else np.zeros(len(names))
+    for name, bound, share in zip(names, best.at_bound[0], edge, strict=True):
+        low, high = intervals.get(name, (1.0, 1.0))
+        if bound:
+            found.append(f"at bound: {name}")
+        elif share > 0.025:
+            found.append(f"unidentified: {name} (on its bound in {share:.0%} of the resamples)")
+        elif name in positive and high > WIDE * low:
+            found.append(f"weakly identified: {name} (its interval spans a factor {high / max(low, 1e-9):.1f})")
+    if best.condition[0] > ILL:
+        found.append(f"ill-conditioned: {best.condition[0]:.0e}, some combination of the constants is not determined")
+    if not best.converged[0]:
+        found.append(f"not converged: gradient norm {best.gradient_norm[0]:.1e}")
+    if draws is not None and (share := draws.converged.mean()) < 0.99:
+        found.append(f"{1 - share:.0%} of the resamples did not converge")
+    return found
 
 
 def robust(model: Model, delta: float) -> Objective:
@@ -85,6 +134,10 @@ def huber(residuals: np.ndarray, delta: float) -> Derivatives:
     """Huber's loss of residuals, its derivative and second derivative; δ infinite gives squares."""
     slope = np.clip(residuals, -delta, delta)
     return slope * (residuals - 0.5 * slope), slope, (slope == residuals).astype(float)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _block(

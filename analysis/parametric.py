@@ -5,6 +5,7 @@ Source: Cuervo & Marxer 2024, Eq. 4-6 and section 3.1 (Huber on log residuals, �
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from analysis import bootstrap
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit, identities, spread, unfitted
 from analysis.hindcast import hindcast
-from analysis.minimise import STATIONARY, Minima
-from analysis.surface import SHRINKING, Surface
+from analysis.minimise import Minima, flags
+from analysis.surface import Surface, determined
 
 LAW = "loss_parametric"
 NAMES = ["E", "A", "B", "alpha", "beta"]
@@ -22,8 +23,8 @@ DERIVED = ["G", "a", "b"]
 DELTA = 0.03
 """Cuervo & Marxer 2024, section 3.1; Hoffmann et al. 2022 and Muennighoff et al. 2023 use 1e-3."""
 MAX_EPOCHS = 1.1  # single epoch, with slack for stores that end a little before the budget: a choice
-WIDE = 3.0  # an interval of E, α or β that spans this factor says little: a choice
-ILL = 1e8  # condition beyond which a combination of constants is hardly determined: a choice
+FARTHEST = 300.0  # of |ln G|: beyond any allocation, and still a number
+SPARE_POINTS = 2  # beyond the constants, that an interval takes: with fewer, most resamples are the same: a choice
 
 Constants = Mapping[str, float | np.ndarray]
 
@@ -58,10 +59,15 @@ def training_flops(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     return 6.0 * np.asarray(params, float) * np.asarray(tokens, float)
 
 
-def constants(n: np.ndarray, d: np.ndarray, nats: np.ndarray, weights: np.ndarray, delta: float = DELTA) -> np.ndarray:
-    """(R, 5) E, A, B, α, β of the runs under every row of `weights` (R, runs), without any judgement of them."""
+def constants(
+    n: np.ndarray, d: np.ndarray, nats: np.ndarray, weights: np.ndarray, delta: float = DELTA
+) -> tuple[np.ndarray, Minima, Minima]:
+    """(R, 5) E, A, B, α, β of the runs under every row of `weights` (R, runs); the search for all runs, (1, 5), and
+    that for the rows."""
     surface = Surface(n, d, nats)
-    return surface.constants(surface.minima(weights, delta, resampled=True).params)
+    whole = surface.best(delta)
+    found = surface.minima(weights, delta, whole)
+    return surface.constants(found.params), whole, found
 
 
 def fit(
@@ -80,29 +86,39 @@ def fit(
     own = runs[(runs["family"] == family) & runs[column].notna()]
     rows = own[own["epochs"] <= MAX_EPOCHS].sort_values("name")
     repeated = len(own) - len(rows)
+    if unknown := own.loc[own["epochs"].isna(), "name"].tolist():
+        raise ValueError(f"family {family}: how often tokens were repeated is not known of {', '.join(unknown[:5])}")
     conventions = _conventions(rows, column, delta, tied, repeated) | resampling.conventions
     labels = {"law": LAW, "family": family, "measure": column, "conventions": conventions}
-    if reason := _undetermined(rows, 4 if tied else 5):
+    wanted = len(NAMES) - tied
+    if reason := _undetermined(rows, wanted):
         return unfitted(rows, reason, **labels)
-    surface = Surface(*(rows[name].to_numpy(float) for name in ("params_total", "tokens", column)), tied)
-    best = surface.minima(np.ones((1, len(rows))), delta)
-    counts = bootstrap.resamples(_groups(rows, resampling), resampling, _identifies(rows, 4 if tied else 5))
-    draws = surface.minima(counts, delta, resampled=True) if len(counts) else None
+    n, d, nats = (rows[name].to_numpy(float) for name in ("params_total", "tokens", column))
+    surface = Surface(n, d, nats, tied)
+    best = surface.best(delta)
+    spare = determined(n, d, np.ones((1, len(rows)), bool), wanted + SPARE_POINTS)[0]
+    drawn = resampling if spare else replace(resampling, count=0)
+    groups = resampling.groups(rows)
+    counts = bootstrap.resamples(groups, drawn, lambda counts: determined(n, d, counts > 0, wanted))
+    draws = surface.minima(counts, delta, best) if len(counts) else None
     params = dict(zip(NAMES + DERIVED, map(float, _values(surface, best.params)[0]), strict=True))
     samples = _values(surface, draws.params) if draws else np.empty((0, len(params)))
-    spreads = spread(params, samples, len(rows), len(surface.lower))
-    flags = [*_flags(best, draws, spreads.get("intervals", {})), *bootstrap.flags(counts, resampling.count)]
+    spreads = spread(params, samples, resampling.freedom(rows, wanted))
+    notes = flags(NAMES[:wanted], best, draws, spreads.get("intervals", {}), positive=("E", "alpha", "beta"))
+    notes += bootstrap.flags(counts, drawn, groups)
+    notes += [] if spare else [f"no interval: hardly more distinct points than the {wanted} constants"]
+    notes += [f"{repeated} runs with repeated tokens left out"] if repeated else []
     return Fit(
         **labels,
         params=params,
-        constants=len(surface.lower),
+        constants=wanted,
         **spreads,
-        objective=float(best.objective[0]) / (SHRINKING[-1] if delta == 0 else 1.0),
+        objective=surface.absolute(best.params[0]) if delta == 0 else float(best.objective[0]),
         gradient_norm=float(best.gradient_norm[0]),
         condition=float(best.condition[0]),
         basins=int(best.basins[0]),
         converged_fraction=float(draws.converged.mean()) if draws else None,
-        flags=(*flags, *([f"{repeated} runs with repeated tokens left out"] if repeated else [])),
+        flags=tuple(notes),
         rows=identities(rows),
         hindcast=_hindcast(rows, family, column, delta, tied) if resampling.count else {},
     )
@@ -135,10 +151,6 @@ def _conventions(rows: pd.DataFrame, column: str, delta: float, tied: bool, repe
     }
 
 
-def _groups(rows: pd.DataFrame, resampling: Resampling) -> np.ndarray:
-    return rows[resampling.by].to_numpy() if resampling.by else np.arange(len(rows))
-
-
 def _undetermined(rows: pd.DataFrame, wanted: int) -> str:
     """Why rows cannot determine the constants; empty when they can."""
     points = len(rows[["params_total", "tokens"]].drop_duplicates())
@@ -150,46 +162,10 @@ def _undetermined(rows: pd.DataFrame, wanted: int) -> str:
     return f"{budgets} token counts, at least 3 separate E, B and beta" if budgets < 3 else ""
 
 
-def _identifies(rows: pd.DataFrame, wanted: int):
-    """Whether the drawn rows can determine the constants, as `_undetermined` says of all."""
-    sizes, budgets = (np.unique(rows[name], return_inverse=True)[1] for name in ("params_total", "tokens"))
-    points = np.unique(sizes * (budgets.max() + 1) + budgets, return_inverse=True)[1]
-
-    def usable(counts: np.ndarray) -> bool:
-        drawn = counts > 0
-        distinct = [np.count_nonzero(np.bincount(codes[drawn])) for codes in (points, sizes, budgets)]
-        return distinct[0] >= wanted and distinct[1] >= 3 and distinct[2] >= 3
-
-    return usable
-
-
 def _values(surface: Surface, theta: np.ndarray) -> np.ndarray:
-    """(R, 8) E, A, B, α, β, then G, a, b. Where a term vanishes, A or B is taken as 1e-300 for a finite G."""
+    """(R, 8) E, A, B, α, β, then G, a, b. Where a term vanishes, so does G, or it grows without end: both are cut."""
     found = surface.constants(theta)
-    positive = dict(zip(NAMES, np.maximum(found, 1e-300).T, strict=True))
-    return np.concatenate([found, np.stack(list(allocation(positive).values()), 1)], 1)
-
-
-def _flags(best: Minima, draws: Minima | None, found: dict[str, tuple[float, float]]) -> list[str]:
-    """What keeps the constants from being taken at face value.
-
-    A constant is at bound when the fit, and unidentified when more than a fortieth of the resamples, ends on the
-    edge of what is searched: its interval is then the search's, not the data's.
-    """
-    flags = []
-    edge = draws.at_bound.mean(0) if draws else np.zeros(best.at_bound.shape[1])
-    for name, bound, share in zip(NAMES, best.at_bound[0], edge, strict=False):
-        low, high = found.get(name, (1.0, 1.0))
-        if bound:
-            flags.append(f"at bound: {name}")
-        elif share > 0.025:
-            flags.append(f"unidentified: {name} (on its bound in {share:.0%} of the resamples)")
-        elif name not in ("A", "B") and high > WIDE * low:
-            flags.append(f"weakly identified: {name} (its interval spans a factor {high / max(low, 1e-9):.1f})")
-    if best.condition[0] > ILL:
-        flags.append(f"ill-conditioned: {best.condition[0]:.0e}, some combination of the constants is not determined")
-    if best.gradient_norm[0] > STATIONARY:
-        flags.append(f"not converged: gradient norm {best.gradient_norm[0]:.1e}")
-    if draws is not None and (share := draws.converged.mean()) < 0.99:
-        flags.append(f"{1 - share:.0%} of the resamples did not converge")
-    return flags
+    alpha, beta = found[:, 3], found[:, 4]
+    ratio = np.log(alpha * np.maximum(found[:, 1], 1e-300)) - np.log(beta * np.maximum(found[:, 2], 1e-300))
+    g = np.exp(np.clip(ratio / (alpha + beta), -FARTHEST, FARTHEST))
+    return np.column_stack([found, g, beta / (alpha + beta), alpha / (alpha + beta)])

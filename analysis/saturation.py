@@ -1,10 +1,10 @@
 """Accuracy laws that saturate: a sigmoid in loss up to a ceiling, and a power law of the errors beyond chance.
 
-In: rows of the scores table, saturated ones included. Out: `Fit`s, and which law predicts the held-out runs best.
-Cuervo & Marxer 2024 model no saturation; these are the alternatives that their laws are compared with.
+In: rows of the scores table, saturated ones included. Out: `Fit`s. Cuervo & Marxer 2024 model no saturation; these are
+the alternatives that their laws are compared with, by what each predicted of the same held-out runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -15,25 +15,24 @@ from scipy.special import expit
 from analysis import bootstrap
 from analysis.bootstrap import Resampling
 from analysis.downstream import (
-    CHANCE,
     ENVELOPE,
-    LEAST_POINTS,
     at_chance,
     described,
     envelope,
     envelope_lines,
-    groups,
-    line,
+    headline_metric,
     listed,
     measure,
     past,
     resampled,
     scored,
+    shared_chance,
     what_is_drawn,
     with_loss,
 )
+from analysis.envelope import LEAST_POINTS, ROUGH, extreme, factor, freedom, lacking, line, span
 from analysis.fit import Fit, identities, spread, unfitted
-from analysis.minimise import Derivatives, Minima, minimise, robust
+from analysis.minimise import Derivatives, Minima, flags, minimise, robust
 
 LEAST_ERROR = 1e-4  # a choice
 LAW_SIGMOID, LAW_ERROR = "accuracy_sigmoid", "accuracy_error"
@@ -43,6 +42,8 @@ STEEPNESS = (0.05, 20.0)  # per standard deviation of the losses; less is a line
 FAR = 5.0  # standard deviations of the losses beyond their range in which a midpoint is searched: a choice
 STARTS = (0.3, 0.6, 1.0), (0.5, 1.5, 5.0), (-3.0, -1.0, 0.0, 1.0)
 """Ceilings, as shares of what lies above chance, steepnesses and midpoints, in standard deviations: choices."""
+AGAIN = ((0.3, 1.5, 0.0), (1.0, 0.5, -1.0), (0.6, 5.0, 1.0))
+"""The starts of resamples, besides the fit of all runs: choices."""
 
 Constants = Mapping[str, float | np.ndarray]
 
@@ -58,28 +59,33 @@ def fit_sigmoid(
     """Q = floor + (ceiling − floor)/(1 + exp(steepness·(L − midpoint))) by least squares over all scored runs.
 
     The floor is the benchmark's chance, the ceiling free between it and 1. Steepness is per nat, midpoint in nats.
+    Unfitted where no run is above chance or accuracy does not fall as loss rises: no sigmoid says that.
     """
     everything = scored(scores, family, benchmark, subset)
     rows, lossless = with_loss(everything, column)
     conventions = described(rows) | {"loss": column, "floor": "chance", "residual": "Q̂ - Q"} | resampling.conventions
+    conventions["chance"] = floor = shared_chance(everything)
     labels = {"law": LAW_SIGMOID, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
-    found, notes = _sigmoid(rows, column, labels), at_chance(everything, "midpoint") + lossless
-    if not found.params:
+    notes = at_chance(everything, "midpoint") + lossless
+    found, curve, best = _sigmoid(rows, column, floor, labels)
+    if curve is None or best is None:
         return replace(found, flags=found.flags + notes)
-    curve = _curve(rows, column)
+    groups = resampling.groups(rows)
+    counts = bootstrap.resamples(groups, resampling, curve.determined)
+    draws = curve.minima(counts, best) if len(counts) else None
+    samples = curve.values(draws.params) if draws else np.empty((0, len(found.params)))
+    spreads = spread(found.params, samples, resampling.freedom(rows, len(FREE)))
+    told = flags(FREE, best, draws, spreads.get("intervals", {}), positive=("steepness",))
 
-    def usable(counts: np.ndarray) -> bool:
-        return _determined(curve.x[counts > 0], curve.accuracy[counts > 0])
+    def smaller(small: pd.DataFrame) -> Fit:
+        return _sigmoid(with_loss(small, column)[0], column, floor, labels)[0]
 
-    counts = bootstrap.resamples(groups(rows, resampling), resampling, usable)
-    minima = curve.minima(counts, curve.theta(found.params)) if len(counts) else None
-    draws = curve.values(minima.params) if minima else np.empty((0, len(found.params)))
     return replace(
         found,
-        **spread(found.params, draws, len(rows), found.constants),
-        converged_fraction=float(minima.converged.mean()) if minima else None,
-        flags=(*found.flags, *_unidentified(found, minima), *notes, *bootstrap.flags(counts, resampling.count)),
-        hindcast=past(rows, lambda small: _sigmoid(small, column, labels), predict_sigmoid, column),
+        **spreads,
+        converged_fraction=float(draws.converged.mean()) if draws else None,
+        flags=(*told, *notes, *bootstrap.flags(counts, resampling, groups)),
+        hindcast=past(everything, smaller, predict_sigmoid, column) if resampling.count else {},
     )
 
 
@@ -94,21 +100,28 @@ def fit_error(
     which is the envelope of least error; every resample has its own."""
     everything = scored(scores, family, benchmark, subset)
     perfect = (everything["value"] >= 1).to_numpy()
-    rows, floor = everything[~perfect], _floor(everything)
-    conventions = described(rows) | {"envelope": ENVELOPE, "chance": floor} | resampling.conventions
-    conventions |= {"resampled": what_is_drawn(rows, resampling)}
+    rows, floor = everything[~perfect], shared_chance(everything)
+    corrected = f"fraction, {headline_metric(everything)}, corrected for chance: errors (1 − Q)/(1 − chance)"
+    conventions = described(rows) | {"accuracy": corrected, "chance": floor, "envelope": ENVELOPE} | ROUGH
+    conventions |= resampling.conventions | {"resampled": what_is_drawn(rows, resampling)}
     labels = {"law": LAW_ERROR, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
     notes = (f"left out, without an error: {listed(everything, perfect)}",) if perfect.any() else ()
     found, notes = _error(rows, floor, labels), at_chance(everything, "gamma") + notes
     if not found.params:
         return replace(found, flags=found.flags + notes)
     slope, intercept = envelope_lines(rows["flops_6n"], resampled(rows, resampling), lambda q: _log_error(q, floor))
-    draws = np.stack([np.exp(intercept), -slope], 1)[: resampling.count]
+    draws = np.stack([factor(intercept), -slope], 1)[: resampling.count]
+
+    def smaller(small: pd.DataFrame) -> Fit:
+        return _error(small[small["value"] < 1], floor, labels)
+
     return replace(
         found,
-        **spread(found.params, draws, len(rows), found.constants),
-        flags=notes + tuple(bootstrap.flags(draws, resampling.count)),
-        hindcast=past(rows, lambda r: _error(r, floor, labels), lambda p, c: predict_error(p, c, floor), "flops_6n"),
+        **spread(found.params, draws, freedom(rows, len(found.kept), found.constants, resampling)),
+        flags=(*found.flags, *notes, *bootstrap.flags(draws, resampling, resampling.groups(rows))),
+        hindcast=past(everything, smaller, lambda p, flops: predict_error(p, flops, floor), "flops_6n")
+        if resampling.count
+        else {},
     )
 
 
@@ -123,19 +136,6 @@ def predict_error(params: Constants, flops: np.ndarray, floor: float) -> np.ndar
     return 1 - (1 - floor) * params["K"] * np.asarray(flops, float) ** -params["gamma"]
 
 
-def better(fits: Sequence[Fit]) -> list[tuple[Fit, float]]:
-    """Accuracy laws with the root mean square of their held-out errors, the smallest first.
-
-    All are judged by the runs that every hindcast held out; a law without one comes last, with NaN, and so do all
-    where they share none. Laws in loss are given the held-out runs' losses, laws in compute are not.
-    """
-    points = [{point[0]: point[3] - point[2] for point in fit.hindcast.get("points", [])} for fit in fits]
-    shared = set.intersection(*(set(found) for found in points if found)) if any(points) else set()
-    errors = [np.sqrt(np.mean([p[name] ** 2 for name in shared])) if p and shared else np.nan for p in points]
-    order = np.argsort(errors, kind="stable")  # NaN last
-    return [(fits[place], float(errors[place])) for place in order]
-
-
 class Curve:
     """The sigmoid of some runs, searched in θ = (ceiling, ln steepness, midpoint) of their standardised losses."""
 
@@ -147,16 +147,27 @@ class Curve:
         self.lower = np.array([floor, rates[0], self.x.min() - FAR])
         self.upper = np.array([1.0, rates[1], self.x.max() + FAR])
 
-    def minima(self, weights: np.ndarray, *first: np.ndarray) -> Minima:
-        """The best fit of every row of `weights` (R, rows), from `first` and, where none is given, from all STARTS."""
-        shares, rates, midpoints = (np.array(values) for values in STARTS)
-        grid = product(self.floor + (1 - self.floor) * shares, np.log(rates), midpoints)
-        return minimise(robust(self.model, np.inf), np.array(first or list(grid)), weights, self.lower, self.upper)
+    def best(self) -> Minima:
+        """The fit of all runs, (1, 3), from all STARTS."""
+        return self._searched(self._starts(product(*STARTS)), np.ones((1, len(self.x))))
 
-    def theta(self, params: Mapping[str, float]) -> np.ndarray:
-        """(3,) θ of a law's constants."""
-        rate, midpoint = params["steepness"] * self.scale, (params["midpoint"] - self.centre) / self.scale
-        return np.array([params["ceiling"], np.log(rate), midpoint])
+    def minima(self, weights: np.ndarray, whole: Minima) -> Minima:
+        """The fits of resamples: every row of `weights` (R, rows), given that of all runs."""
+        return self._searched(np.concatenate([whole.params, self._starts(AGAIN)]), weights)
+
+    def determined(self, counts: np.ndarray) -> np.ndarray:
+        """(R,) whether the runs drawn (R, rows) are enough and differ in loss and accuracy."""
+        drawn = counts > 0
+        levels = np.unique(self.x, return_inverse=True)[1]
+        seen = drawn.astype(float) @ np.eye(levels.max() + 1)[levels]
+        return ((seen > 0).sum(1) >= LEAST_RUNS) & (span(self.accuracy, drawn) > 0)
+
+    def _starts(self, grid: Iterable[tuple[float, float, float]]) -> np.ndarray:
+        share, rate, midpoint = np.array(list(grid)).T
+        return np.stack([self.floor + (1 - self.floor) * share, np.log(rate), midpoint], 1)
+
+    def _searched(self, starts: np.ndarray, weights: np.ndarray) -> Minima:
+        return minimise(robust(self.model, np.inf), starts, weights, self.lower, self.upper)
 
     def values(self, theta: np.ndarray) -> np.ndarray:
         """(R, 4) floor, ceiling, steepness, midpoint of θ (R, 3)."""
@@ -182,21 +193,25 @@ class Curve:
         return self.floor + height * share - self.accuracy, jacobian, np.moveaxis(np.array(rows), (0, 1), (2, 3))
 
 
-def _curve(rows: pd.DataFrame, column: str) -> Curve:
-    return Curve(rows[column].to_numpy(float), rows["value"].to_numpy(float), _floor(rows))
+def _unsuited(rows: pd.DataFrame, column: str, floor: float) -> str:
+    """Why no sigmoid describes the rows; empty when one may."""
+    nats, accuracy = rows[[column, "value"]].to_numpy(float).T
+    if len(np.unique(nats)) < LEAST_RUNS or not np.ptp(accuracy):
+        return f"{len(rows)} runs, at least {LEAST_RUNS} of different loss and accuracy wanted"
+    if accuracy.max() <= floor:
+        return f"no accuracy is above chance, {floor:g}"
+    return "" if line(nats, accuracy, np.ones_like(nats))[0] < 0 else "accuracy does not fall as loss rises"
 
 
-def _sigmoid(rows: pd.DataFrame, column: str, labels: dict) -> Fit:
-    """The fit without its spread."""
-    if not _determined(rows[column].to_numpy(float), rows["value"].to_numpy(float)):
-        reason = f"{len(rows)} runs, at least {LEAST_RUNS} of different loss and accuracy wanted"
-        return unfitted(rows, reason, **labels)
-    curve = _curve(rows, column)
-    best = curve.minima(np.ones((1, len(rows))))
-    flags = [f"at bound: {name}" for name, bound in zip(FREE, best.at_bound[0], strict=True) if bound]
-    if not best.converged[0]:
-        flags.append(f"not converged: gradient norm {best.gradient_norm[0]:.1e}")
-    return Fit(
+def _sigmoid(
+    rows: pd.DataFrame, column: str, floor: float, labels: dict
+) -> tuple[Fit, Curve, Minima] | tuple[Fit, None, None]:
+    """The fit without its spread, with its curve and search."""
+    if reason := _unsuited(rows, column, floor):
+        return unfitted(rows, reason, **labels), None, None
+    curve = Curve(*rows[[column, "value"]].to_numpy(float).T, floor)
+    best = curve.best()
+    found = Fit(
         **labels,
         params=dict(zip(["floor", *FREE], map(float, curve.values(best.params)[0]), strict=True)),
         constants=len(FREE),
@@ -204,39 +219,25 @@ def _sigmoid(rows: pd.DataFrame, column: str, labels: dict) -> Fit:
         gradient_norm=float(best.gradient_norm[0]),
         condition=float(best.condition[0]),
         basins=int(best.basins[0]),
-        flags=tuple(flags),
         rows=identities(rows),
     )
-
-
-def _determined(nats: np.ndarray, accuracy: np.ndarray) -> bool:
-    """Whether runs are enough and differ in loss and accuracy."""
-    return len(np.unique(nats)) >= LEAST_RUNS and np.ptp(accuracy) > 0
-
-
-def _unidentified(found: Fit, minima: Minima | None) -> list[str]:
-    """Constants, not at a bound themselves, that more than a fortieth of the resamples leave on one."""
-    shares = minima.at_bound.mean(0) if minima else np.zeros(len(FREE))
-    return [
-        f"unidentified: {name} (on its bound in {share:.0%} of the resamples)"
-        for name, share in zip(FREE, shares, strict=True)
-        if share > 0.025 and f"at bound: {name}" not in found.flags
-    ]
+    return found, curve, best
 
 
 def _error(rows: pd.DataFrame, floor: float, labels: dict) -> Fit:
     """The fit without its spread."""
     flops, value = rows["flops_6n"].to_numpy(float), rows["value"].to_numpy(float)
     kept = envelope(flops, value)
-    if len(kept) < LEAST_POINTS:
-        return unfitted(rows, f"{len(kept)} points on the envelope, at least {LEAST_POINTS} wanted", **labels)
+    if reason := lacking(flops[kept], LEAST_POINTS):
+        return unfitted(rows, reason, **labels)
     x, y = np.log(flops[kept]), _log_error(value[kept], floor)
     slope, intercept, _ = map(float, line(x, y, np.ones_like(x)))
     return Fit(
         **labels,
-        params={"K": float(np.exp(intercept)), "gamma": -slope},
+        params={"K": float(factor(intercept)), "gamma": -slope},
         constants=2,
         objective=float(((intercept + slope * x - y) ** 2).mean() / 2),
+        flags=extreme("K", intercept),
         rows=identities(rows),
         kept=tuple(rows["name"].iloc[kept]),
     )
@@ -245,13 +246,3 @@ def _error(rows: pd.DataFrame, floor: float, labels: dict) -> Fit:
 def _log_error(accuracy: np.ndarray, floor: float) -> np.ndarray:
     """ln of the error beyond chance; a resample without an error counts as one of LEAST_ERROR."""
     return np.log(np.maximum(1 - accuracy, LEAST_ERROR) / (1 - floor))
-
-
-def _floor(rows: pd.DataFrame) -> float:
-    """What guessing gets; `ValueError` where rows of one benchmark record different chances."""
-    found = sorted({CHANCE if pd.isna(value) else float(value) for value in rows.get("chance", [CHANCE])})
-    if len(found) > 1:
-        raise ValueError(
-            f"{rows['eval'].iloc[0]}: chance is recorded as {found}; one benchmark has one, score it again"
-        )
-    return found[0] if found else CHANCE

@@ -27,10 +27,12 @@ FRONTIER = (
 )
 FORECAST = (
     "C in FLOPs, N and D of least loss at that C under loss_parametric. Laws of a family are listed by how well they "
-    "predicted the held-out largest runs. Beyond the data: beyond the compute of the runs that the law was fitted to."
+    "predicted the same held-out largest runs. Beyond the data: beyond the compute of the runs that the law, that of "
+    "its loss or that of N and D was fitted to, whichever is farther."
 )
 AGREEMENT = (
-    "Agrees: within 0.001 of the print. Intervals draw the answers of every run anew (binomial). The print's sBLIMP is "
+    "Agrees: within 0.001 of the print; differs: the noise of the questions explains it where the print is inside the "
+    "interval. Intervals draw the answers of every run anew (binomial). The print's sBLIMP is "
     "the mean over phenomena (sblimp-macro); sblimp, the mean over pairs, stands beside it. Rule of the envelope: rows "
     "whose accuracy exceeds all cheaper rows; the paper does not state its own."
 )

@@ -4,16 +4,17 @@ In: N, D, losses, weights (a row per problem), Huber's δ. Out: `Minima` in θ =
 one exponent for both. Starts come from variable projection: at given exponents the best E, A, B are a linear problem.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from analysis.minimise import BLOCK, Derivatives, Minima, Objective, huber, minimise
+from analysis.minimise import BLOCK, SMOOTH, Derivatives, Minima, Objective, huber, minimise, narrowing
 
 # S searches, R problems, G grid points, n rows.
 EXPONENTS = (0.01, 3.0)  # bounds of α and β: choices
 GRID = (0.03, 0.08, 0.15, 0.25, 0.4, 0.65, 1.0, 1.6)  # exponents of the starts: a choice
 SUITABLE = 12  # grid points that resamples choose from: a choice
-SHRINKING = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-"""δ by δ towards least absolute deviations: each minimum starts the next search; the last is the law's."""
+FEW = 100  # runs; resamples of no more may have valleys of their own, and are searched from several starts: a choice
 CONSTANTS = 5
 
 
@@ -35,31 +36,62 @@ class Surface:
         self.lower = np.array([0.0, 0.0, 0.0, EXPONENTS[0], EXPONENTS[0]])[: self.expand.shape[1]]
         self.upper = np.array([top, top, top, EXPONENTS[1], EXPONENTS[1]])[: self.expand.shape[1]]
 
-    def minima(self, weights: np.ndarray, delta: float, resampled: bool = False) -> Minima:
-        """The best fit of every row of `weights` (R, n). Of one problem all grid points are starts; of resamples, the
-        better of the fit of all rows and of each one's own best among the grid points that suit all rows best."""
-        widths, every = SHRINKING if delta == 0 else (delta,), np.ones((1, len(self.x)))
-        grid = [(a, b) for a in GRID for b in GRID if self.expand.shape[1] == CONSTANTS or a == b]
-        if resampled:
-            suitable = self.starts(every, np.array(grid))[0, :SUITABLE, [3, -1]].T
-            own = self.starts(weights, suitable)[:, 0]
-            starts = self._better(own, self.minima(every, delta).params, weights, widths[0])[:, None]
+    def best(self, delta: float) -> Minima:
+        """The fit of all runs, (1, P), from every point of the grid."""
+        every = np.ones((1, len(self.x)))
+        starts = self.starts(every, self._grid())
+        widths = narrowing(self._scale(starts[0, 0]), delta)
+        first = smooth = found = minimise(self.objective(widths[0]), starts, every, self.lower, self.upper)
+        for width in widths[1:]:
+            found = minimise(self.objective(width), found.params[:, None], every, self.lower, self.upper)
+            smooth = (
+                found if delta or width >= SMOOTH * widths[0] else smooth
+            )  # at kinks there is no gradient to tell of
+        told = {"gradient_norm": smooth.gradient_norm, "condition": smooth.condition, "converged": smooth.converged}
+        return replace(found, **told, basins=first.basins)
+
+    def minima(self, weights: np.ndarray, delta: float, whole: Minima) -> Minima:
+        """The fits of resamples: every row of `weights` (R, n), given that of all runs.
+
+        Starts are the fit of all runs and each resample's own best of the grid points that suit all runs best: the
+        better of the two where there are many runs, both and the next best where there are FEW.
+        """
+        every = np.ones((1, len(self.x)))
+        suitable = self.starts(every, self._grid())[0, :SUITABLE, [3, -1]].T
+        own = np.clip(self.starts(weights, suitable), self.lower, self.upper)
+        widths = narrowing(self._scale(whole.params[0]), delta, exact=False)
+        first = np.broadcast_to(whole.params, own[:, 0].shape)
+        if len(self.x) <= FEW:
+            starts = np.concatenate([first[:, None], own[:, :2]], 1)
         else:
-            starts = self.starts(weights, np.array(grid))
+            starts = self._better(own[:, 0], first, weights, widths[0])[:, None]
         for width in widths:
             found = minimise(self.objective(width), starts, weights, self.lower, self.upper)
             starts = found.params[:, None]
         return found
 
-    def _better(self, own: np.ndarray, whole: np.ndarray, weights: np.ndarray, delta: float) -> np.ndarray:
-        """(R, P) `own` where its objective is lower than that of `whole` (1, P), else `whole`."""
-        own, objective = np.clip(own, self.lower, self.upper), self.objective(delta)
-        pairs = [
-            (part, weights[part])
-            for part in map(slice, range(0, len(own), BLOCK), range(BLOCK, len(own) + BLOCK, BLOCK))
-        ]
-        lower = [objective(own[p], w)[0] < objective(np.broadcast_to(whole, own[p].shape), w)[0] for p, w in pairs]
-        return np.where(np.concatenate(lower)[:, None], own, whole)
+    def absolute(self, theta: np.ndarray) -> float:
+        """Mean |ln S − ln L| of θ (P,) over the runs."""
+        return float(np.abs(self._residuals(theta)).mean())
+
+    def _residuals(self, theta: np.ndarray) -> np.ndarray:
+        e, a, b, alpha, beta = self.expand @ theta
+        total = e + a * np.exp(-alpha * self.x) + b * np.exp(-beta * self.y)
+        return np.log(np.maximum(total, self.least)) - self.log_nats
+
+    def _scale(self, theta: np.ndarray) -> float:
+        return float(np.median(np.abs(self._residuals(np.clip(theta, self.lower, self.upper)))))
+
+    def _grid(self) -> np.ndarray:
+        return np.array([(a, b) for a in GRID for b in GRID if self.expand.shape[1] == CONSTANTS or a == b])
+
+    def _better(self, own: np.ndarray, first: np.ndarray, weights: np.ndarray, delta: float) -> np.ndarray:
+        """(R, P) `own` where its objective is lower than that of `first`, else `first`."""
+        objective, lower = self.objective(delta), np.empty(len(own), bool)
+        for begin in range(0, len(own), BLOCK):
+            part = slice(begin, begin + BLOCK)
+            lower[part] = objective(own[part], weights[part])[0] < objective(first[part], weights[part])[0]
+        return np.where(lower[:, None], own, first)
 
     def objective(self, delta: float) -> Objective:
         """Weighted mean Huber loss of ln S − ln L, with its derivatives."""
@@ -124,3 +156,19 @@ def _amounts(gram: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray
     errors = 1 - 2 * (candidates * sums).sum(-1) + np.einsum("crgi,rgij,crgj->crg", candidates, gram, candidates)
     best = errors.argmin(0)
     return np.take_along_axis(candidates, best[None, ..., None], 0)[0], errors.min(0)
+
+
+def determined(n: np.ndarray, d: np.ndarray, present: np.ndarray, points: int = CONSTANTS) -> np.ndarray:
+    """(R,) whether the runs that are present (R, n) have as many distinct points as wanted, and three sizes and token
+    counts: fewer cannot separate E, A, α and E, B, β."""
+    sizes, budgets = (np.unique(values, return_inverse=True)[1] for values in (n, d))
+    both = np.unique(sizes * (budgets.max(initial=0) + 1) + budgets, return_inverse=True)[1]
+    return (_distinct(both, present) >= points) & (_distinct(sizes, present) >= 3) & (_distinct(budgets, present) >= 3)
+
+
+def _distinct(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """(R,) how many codes (n,) occur among the present."""
+    table = np.zeros((len(present), codes.max(initial=-1) + 1), bool)
+    rows, columns = np.nonzero(present)
+    table[rows, codes[columns]] = True
+    return table.sum(1)

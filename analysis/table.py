@@ -1,7 +1,8 @@
 """Anybody's runs as tables: a CSV or JSON lines with N, D and a loss or scores, its columns mapped onto ours.
 
 In: a file, which column is what, what the wanted laws need. Out: `frame.Tables`, the loss column and the conventions
-that fits record. What cannot be meant is refused with its rows: `checked` holds our own tables to the same.
+that fits record. What cannot be meant is refused with its rows: `checked` holds our own tables to the same, where
+`diverged` runs stay out.
 """
 
 import json
@@ -96,14 +97,11 @@ def read(path: Path | str, columns: Mapping[str, str], needs: Mapping[str, Needs
     return Table(tables=_tables(frames, column), column=column, conventions=conventions)
 
 
-def checked(runs: pd.DataFrame, family: str, column: str) -> pd.DataFrame:
-    """The rows of a family of our own tables, or a `ValueError` that names the runs no law may be fitted to together.
-
-    `column`: the loss column; a family that has no such loss at all (text per second of speech) is left as it is.
-    """
+def checked(runs: pd.DataFrame, family: str) -> None:
+    """`ValueError` that names the runs of a family of our own tables which no law may be fitted to together."""
     rows = runs[runs["family"] == family].reset_index(drop=True)
     place, labels = f"family {family}", rows["name"]
-    for name in ("params_total", "tokens", "flops_6n", *([column] if rows[column].notna().any() else [])):
+    for name in ("params_total", "tokens", "flops_6n"):
         _positive(place, rows[name].astype(float), name, labels)
     _one_count(place, rows, labels)
     kinds = rows["tokenizer"] + " tokens, store " + rows["val_store"].astype(str)
@@ -114,7 +112,15 @@ def checked(runs: pd.DataFrame, family: str, column: str) -> pd.DataFrame:
             f"{place}: losses of different tokens or stores mixed ({_by_value(kinds, labels)}): "
             f"train what belongs to another curve as a family of its own"
         )
-    return rows
+
+
+def diverged(runs: pd.DataFrame, column: str) -> np.ndarray:
+    """(rows,) which runs have no positive loss where others of their family have one: they diverged or were never
+    measured, and no law of the loss may take them."""
+    loss = runs[column].astype(float)
+    lost = ~(np.isfinite(loss) & (loss > 0))
+    measured = loss.notna().groupby(runs["family"]).transform("any")  # text has no loss per second of speech
+    return (lost & measured).to_numpy(bool)
 
 
 def _rows(path: Path) -> pd.DataFrame:

@@ -67,14 +67,24 @@ function quantile(sorted, share) {
   return part === 0 || low === high ? low : low + (high - low) * part;
 }
 
+const LEAST_DRAWS = 40;
+
 /* [low, high]: bias-corrected percentiles of Student's t, as `bootstrap.interval` has them and says why. */
-function interval(point, draws, rows, constants) {
-  const width = studentQuantile(Math.max(rows - constants, 1));
+function interval(point, draws, freedom) {
+  const width = studentQuantile(freedom);
   const sorted = Float64Array.from(draws).sort();
-  let below = 0;
-  for (const draw of sorted) below += draw < point ? 1 : draw === point ? 0.5 : 0;
-  const shift = 2 * normalQuantile(Math.min(Math.max(below / sorted.length, 0.02), 0.98));
-  return [quantile(sorted, normal(shift - width)), quantile(sorted, normal(shift + width))];
+  let below = 0,
+    tied = 0;
+  for (const draw of sorted) {
+    below += draw < point ? 1 : 0;
+    tied += draw === point ? 1 : 0;
+  }
+  const share = (below + tied / 2) / sorted.length;
+  const shift =
+    tied / sorted.length > 0.05 ? 0 : 2 * normalQuantile(Math.min(Math.max(share, 0.025), 0.975));
+  const low = quantile(sorted, normal(shift - width)),
+    high = quantile(sorted, normal(shift + width));
+  return [Math.min(low, point), Math.max(high, point)];
 }
 
 const drawnConstants = new WeakMap();
@@ -108,10 +118,8 @@ function estimate(fits, follows) {
     const drawn = follows(...fits.map((fit, j) => draws[j]?.[i] ?? fit.params));
     if (!Number.isNaN(drawn)) values.push(drawn);
   }
-  if (values.length < 2) return { value, low: null, high: null };
-  const rows = Math.min(...known.map((fit) => fit.rows.length)),
-    constants = Math.max(...known.map((fit) => fit.constants));
-  const [low, high] = interval(value, values, rows, constants);
+  if (values.length < LEAST_DRAWS) return { value, low: null, high: null };
+  const [low, high] = interval(value, values, Math.min(...known.map((fit) => fit.freedom)));
   return { value, low, high };
 }
 

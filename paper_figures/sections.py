@@ -30,7 +30,8 @@ def opening(results: Results) -> list[str]:
         f"a run; {number(own['flops_6n'].sum())} FLOPs and {duration(runs['wall_seconds'].sum())} of training in all "
         f"(the sum over runs, whatever ran side by side).",
         "N counts all parameters with the tied embedding once, D all training tokens, and C = 6ND. Losses are natural "
-        "logarithms. Intervals of laws are 95 % bootstraps over runs, those of scores over questions.",
+        "logarithms. Intervals of laws are 95 % bootstraps over runs, of laws of best accuracy "
+        "over answers, those of scores over questions.",
     ]
 
 

@@ -1,6 +1,7 @@
 """`fit` and `forecast` on own runs, on anybody's table and on published numbers, as a user types them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,7 +134,16 @@ def test_own_losses_of_another_unit_leave_out_who_has_none(run, tables, tmp_path
 def test_published_numbers_are_fitted_printed_and_forecast(run, tmp_path):
     status, text = run("fit", "--from", "published", "--bootstrap", 100)
     assert status == 0, text
-    for said in ("0.0205", "0.0252", "does not agree", "2.1000", "3.46e+07", "published", "derived", "×1389"):
+    for said in (
+        "0.0205",
+        "0.0252",
+        "differs, print outside the interval",
+        "2.1000",
+        "3.46e+07",
+        "published",
+        "derived",
+        "×1389",
+    ):
         assert said in text
     assert len(list((tmp_path / "root/results/published/fits").iterdir())) > 20
     status, text = run("forecast", "--metric", "tstorycloze", "--target", 90, "--from", "published")
@@ -184,6 +194,72 @@ def test_help_names_every_law_and_option(run):
 
 def test_laws_and_their_needs_are_listed_alike():
     assert set(laws.LAWS) == set(laws.NEEDS) == set(laws.IDENTIFIERS)
+
+
+def test_diverged_runs_of_ours_stay_out_by_name(tables):
+    def told(found):
+        return {(fit.family, fit.law): [flag for flag in fit.flags if flag.startswith("left out")] for fit in found}
+
+    runs, scores = tables.runs.copy(), tables.scores
+    first, seed = (runs.index[runs["name"] == name][0] for name in ("units/300k/w32", "units/600k/w64"))
+    runs.loc[first, "nats_per_token"], runs.loc[seed, "nats_per_token"] = np.nan, -np.inf
+    broken = replace(tables, runs=runs, scores=scores)
+    options = laws.Options(resampling=Resampling(count=0))
+    found = laws.fit_all(broken, ["units", "text"], options, ("parametric", "envelope", "downstream"))
+    flag = "left out, without a positive nats_per_token: units/300k/w32, units/600k/w64"
+    flagged = told(found)
+    for law in laws.OF_LOSS & {law for _, law in flagged}:
+        assert flagged["units", law] == [flag] and flagged["text", law] == []
+    own = next(fit for fit in found if fit.law == "loss_parametric" and fit.family == "units")
+    names = {name for name, _ in own.rows}
+    assert "units/600k/w64-seed1" in names and not names & {"units/300k/w32", "units/600k/w64"}, "the next seed speaks"
+    by_loss = next(fit for fit in found if fit.law == "accuracy_loss" and fit.family == "units")
+    assert any(flag.startswith("left out, without nats_per_token: units/300k/w32") for flag in by_loss.flags)
+    lone = laws.fit_all(tables, ["units"], options, ("parametric",))[0]
+    assert set(lone.params) == set(own.params) and lone.params != own.params
+
+
+def test_the_huber_width_reaches_every_law_that_is_searched(tables):
+    asked = laws.Options(delta=1e-3, resampling=Resampling(count=0))
+    found = laws.fit_all(tables, ["units"], asked, ("parametric", "envelope"))
+    widths = {fit.law: fit.conventions["huber_delta"] for fit in found if "huber_delta" in fit.conventions}
+    assert widths == {"loss_parametric": 1e-3, "loss_envelope_offset": 1e-3}
+
+
+def test_without_resamples_no_law_is_hindcast(tables):
+    found = laws.fit_all(tables, ["units", "text"], laws.Options(resampling=Resampling(count=0)))
+    assert not any(fit.hindcast or fit.intervals for fit in found)
+
+
+def test_a_table_of_one_budget_is_fitted_and_written_without_a_law_in_compute(run, tmp_path):
+    path, generator = tmp_path / "one.csv", np.random.default_rng(0)
+    n = np.geomspace(1e7, 1e9, 9)
+    loss = 2 + 0.1 * np.log(n / 1e8) ** 2 + generator.normal(0, 0.001, 9)
+    lines = [f"{x:.0f},{1e18 / 6 / x:.0f},{y!r},{1 - y / 6!r}" for x, y in zip(n, loss.tolist(), strict=True)]
+    path.write_text("\n".join(["N,D,loss,acc", *lines]) + "\n")
+    status, text = run("fit", "--table", path, "--map", "blimp=acc", "--bootstrap", 50, "--out", tmp_path / "fits")
+    assert status == 0, text
+    for file in (tmp_path / "fits").iterdir():
+        found = json.loads(file.read_text())
+        if found["law"].startswith("loss_envelope") or found["law"] in ("accuracy_compute", "accuracy_error"):
+            assert not found["params"] and found["flags"][0].startswith("not fitted"), found
+        assert found["hindcast"] == {}
+
+
+def test_families_with_odd_names_keep_files_apart(run, table, tmp_path):
+    path = tmp_path / "two.csv"
+    path.write_text(
+        "family,N,D,loss\n"
+        + "".join(
+            f"{family},{n}e8,{d}e9,{2 + 1 / n + 1 / d}\n"
+            for family in ("a/b", "a-b")
+            for n in (1, 2, 4)
+            for d in (1, 2, 4)
+        )
+    )
+    asked = ("fit", "--table", path, "--law", "parametric", "--bootstrap", 0, "--out", tmp_path / "fits")
+    assert run(*asked)[0] == 0
+    assert {json.loads(file.read_text())["family"] for file in (tmp_path / "fits").iterdir()} == {"a/b", "a-b"}
 
 
 def test_every_law_of_a_sweep_has_a_section_with_its_search(tables):

@@ -15,7 +15,7 @@ from analysis.bootstrap import Resampling
 PUBLISHED = Path(analysis.__file__).parent / "published" / "released_runs.csv"
 QUESTIONS = {"sblimp_macro": 6300, "sblimp_pair": 6300, "tstorycloze": 1871, "sstorycloze": 1871}
 SPEECH = {"E": 1.73, "A": 13.9, "B": 39.8, "alpha": 0.25, "beta": 0.24}  # Cuervo & Marxer 2024, Table 5
-FEW = Resampling(count=20)
+FEW = Resampling(count=50)
 
 
 def scores(flops, value, stderr=0.01, nats=None, subset="all", **columns):
@@ -239,6 +239,56 @@ def test_what_does_not_vary_has_no_law():
     assert not fitted(scores(np.full(8, 1e9), np.linspace(0.5, 0.7, 8))).params
     assert not line(scores(flops, 0.6)).params
     assert not line(scores(flops, np.linspace(0.5, 0.7, 8), nats=2.0)).params
+
+
+def test_runs_of_one_budget_have_no_law_in_compute():
+    flops = np.geomspace(1e18, 1.1e18, 8)
+    found = fitted(scores(flops, np.linspace(0.5, 0.7, 8)))
+    assert found.flags == ("not fitted: the envelope spans 0.041 decades of compute, at least 0.1 wanted",)
+    assert not line(scores(flops, np.linspace(0.5, 0.7, 8))).hindcast
+    steep = fitted(scores(np.geomspace(1e20, 1.5e20, 8), 1e-3 * np.geomspace(1, 1.5, 8) ** 15.0))
+    assert np.isfinite(steep.params["Q0"]) and "at bound: Q0" in steep.flags and steep.intervals
+
+
+def test_intervals_of_envelopes_go_by_the_runs_on_them():
+    rows = released("tstorycloze").assign(size=[f"s{i % 7}" for i in range(31)])
+    found, by_size = fitted(rows), fitted(rows, resampling=Resampling(count=50, by="size"))
+    assert found.freedom == len(found.kept) - 2 and by_size.freedom == 6
+    assert line(rows).freedom == 29 and line(rows, resampling=Resampling(count=50, by="size")).freedom == 6
+    assert found.conventions["interval"].startswith("rough") and "interval" not in line(rows).conventions
+
+
+def test_a_chance_that_one_score_does_not_record_is_that_of_the_others():
+    flops = np.geomspace(1e9, 1e13, 8)
+    table = scores(flops, np.linspace(0.25, 0.32, 8), stderr=0.01, chance=0.25)
+    table.loc[7, "chance"] = np.nan  # the largest
+    for law in (fitted, line):
+        assert law(table).conventions["chance"] == 0.25 and not any("at chance" in flag for flag in law(table).flags)
+        assert law(table.assign(chance=np.nan)).conventions["chance"] == 0.5
+    with pytest.raises(ValueError, match=r"chance is recorded as \[0.25, 0.5\]"):
+        fitted(table.assign(chance=[0.5] + 7 * [0.25]))
+
+
+def test_a_hindcast_cuts_at_the_saturation_of_the_rows_it_was_given():
+    flops = np.geomspace(1e9, 1e15, 13)
+    value = 0.3 * (flops / 1e9) ** 0.1
+    value[9:] = np.linspace(0.96, 0.97, 4)  # held out, and saturated but for the law
+    found = fitted(scores(flops, value))
+    assert len(found.rows) == 9 and found.hindcast["fitted"] == 9 and found.hindcast["held_out"] == 4
+    assert found.hindcast["points"][-1][3] > 1.1 and found.hindcast["bias"] > 0.04, (
+        "the power law knows no ceiling, and is judged where it says so"
+    )
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_runs_and_few_resamples_are_told(size, count):
+    nats = np.linspace(3, 2, size)
+    value = 1.1 - 0.2 * nats + 0.01 * np.cos(7 * nats)
+    table = scores(np.geomspace(1e9, 1e12, size), value, nats=nats)
+    for found in (fitted(table, resampling=Resampling(count=count)), line(table, resampling=Resampling(count=count))):
+        assert found.params and not found.intervals and len(found.draws) in (0, count)
+        assert (found.flags == ()) == (count == 0) and (found.hindcast == {} or count)
 
 
 def test_few_runs_have_no_interval_and_say_so():

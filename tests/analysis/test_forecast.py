@@ -1,4 +1,4 @@
-"""What laws promise: compute for a score and scores of a budget, recovered from known laws; order and warnings."""
+"""What laws promise: compute for a score, recovered from known laws; order and warnings."""
 
 from dataclasses import replace
 
@@ -147,8 +147,6 @@ def test_without_a_parametric_law_there_is_no_allocation(exact):
     alone = [fit for fit in exact if fit.law != parametric.LAW]
     row = forecast.forecast(alone, "blimp", 0.7, "units")[0]
     assert row.params_total is row.tokens is row.tokens_per_param is None and forecast.NO_ALLOCATION in row.warnings
-    budget = forecast.at_budget(alone, "units", 1e18)
-    assert budget.params_total is None and forecast.NO_ALLOCATION in budget.warnings
 
 
 def test_warnings_of_the_fits_and_of_others_constants_are_passed_on(exact):
@@ -162,25 +160,53 @@ def test_warnings_of_the_fits_and_of_others_constants_are_passed_on(exact):
     assert "accuracy_compute of blimp: no draws, so taken as exact" in row.warnings
 
 
-def test_a_budget_is_split_and_scored(exact, noisy):
-    flops = 1e19
-    found = forecast.at_budget(exact, "units", flops)
-    n, d = parametric.optimum(TRUE, flops)
-    assert (found.params_total.value, found.tokens.value) == pytest.approx((n, d), rel=1e-3)
-    nats = parametric.frontier(TRUE, flops)
-    assert found.losses["loss_parametric", "nats_per_token"].value == pytest.approx(float(nats), rel=1e-6)
-    score = found.scores["accuracy_sigmoid", "loss_parametric", "blimp"]
-    assert score.value == pytest.approx(float(saturation.predict_sigmoid(SIGMOID, nats)), rel=1e-4)
-    wide, near = forecast.at_budget(noisy, "units", 1e24), forecast.at_budget(noisy, "units", 1e17)
-    assert near.decades == 0 and not any("extrapolates" in warning for warning in near.warnings)
-    assert wide.decades > 5 and wide.warnings[0].startswith("extrapolates")
-    assert wide.scores["accuracy_compute", "", "blimp"].value <= 1
-    for key, (value, low, high) in near.scores.items():
-        assert low < value < high, key
-        assert high - low < wide.scores[key].high - wide.scores[key].low or key[0] in (
-            "accuracy_compute",
-            "accuracy_error",
+def power(gamma, factor, spread=0.0, **options):
+    """A power law of accuracy in compute, with draws through the same accuracy at 1e19 FLOPs."""
+    params = {"Q0": factor, "gamma": gamma}
+    drawn = gamma + spread * np.random.default_rng(0).normal(size=200 if spread else 0)
+    draws = tuple((factor * 1e19 ** (gamma - value), value) for value in drawn)
+    labels = {"law": "accuracy_compute", "family": "units", "measure": "blimp", "freedom": 28, "draws": draws}
+    return Fit(params=params, **labels, **{"conventions": {"flops_from": 1e16, "flops_to": 1e19}} | options)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "best", "target", "times"),
+    [(0.021, 0.613, 0.80, 3.2e5), (0.025, 0.780, 0.975, 7.5e3), (0.017, 0.567, 0.7621, 3.6e7)],
+)
+def test_matching_pythia_from_the_best_model(gamma, best, target, times):
+    flops = 4.066e20  # of the best released model
+    row = forecast.forecast([power(gamma, best * flops**-gamma)], "blimp", target, "units")[0]
+    assert row.flops.value / flops == pytest.approx(times, rel=0.02) and row.flops.low is None
+    assert row.decades == pytest.approx(np.log10(row.flops.value / 1e19))
+
+
+def test_a_score_far_off_has_a_wide_interval_and_one_never_reached_an_open_one():
+    def asked(fit, target):
+        return forecast.forecast([fit], "blimp", target, "units")[0]
+
+    sure = power(0.02, 0.6 * 1e19**-0.02, 0.001)
+    near, far = asked(sure, 0.6), asked(sure, 0.7)
+    assert near.flops.value == pytest.approx(1e19) and near.decades == pytest.approx(0, abs=1e-9)
+    assert far.flops.low < far.flops.value < far.flops.high and 3 < far.decades < 4 and asked(sure, 0.3).decades < -10
+    assert np.log(far.flops.high / far.flops.low) > np.log(near.flops.high / near.flops.low) + 1
+    assert asked(power(-0.01, 0.6 * 1e19**0.01), 0.7).flops.value == np.inf
+    unsure = asked(power(0.01, 0.6 * 1e19**-0.01, 0.01), 0.7).flops
+    assert np.isfinite([unsure.value, unsure.low]).all() and unsure.high == np.inf
+    few = asked(replace(sure, draws=sure.draws[:30]), 0.7)
+    assert (few.flops.low, few.flops.high) == (None, None)
+
+
+def test_a_forecast_reaches_as_far_as_the_nearest_end_of_all_its_laws(exact):
+    short = [
+        replace(fit, conventions=fit.conventions | {"flops_to": 1e16}) if fit.law == parametric.LAW else fit
+        for fit in exact
+    ]
+    whole, cut = (forecast.forecast(fits, "blimp", 0.75, "units") for fits in (exact, short))
+    for law, loss_law in (("accuracy_compute", ""), ("accuracy_sigmoid", "loss_envelope")):  # N and D by the surface
+        assert chosen(cut, law, loss_law).decades == pytest.approx(
+            np.log10(chosen(whole, law, loss_law).flops.value / 1e16), abs=1e-6
         )
+        assert chosen(cut, law, loss_law).warnings[0].startswith("extrapolates")
 
 
 def test_mistakes_are_one_clear_line(exact):
@@ -188,15 +214,6 @@ def test_mistakes_are_one_clear_line(exact):
         forecast.forecast(exact, "zorro", 0.7, "units")
     with pytest.raises(ValueError, match="per cent"):
         forecast.forecast(exact, "blimp", 70, "units")
-    with pytest.raises(ValueError, match="above 0"):
-        forecast.at_budget(exact, "units", 0)
     exponent = Fit(law="accuracy_compute", family="units", measure="blimp", params={"gamma": 0.02}, status="published")
     with pytest.raises(ValueError, match="no accuracy law"):
         forecast.forecast([exponent], "blimp", 0.7, "units")
-
-
-def test_hours_of_a_device():
-    assert forecast.device_hours(312e12 * 3600, 312e12, 0.5) == pytest.approx(2.0)
-    for peak, utilisation in ((0, 0.5), (1e12, 0), (1e12, 40)):
-        with pytest.raises(ValueError, match="utilisation"):
-            forecast.device_hours(1e20, peak, utilisation)

@@ -146,6 +146,37 @@ def test_resamples_with_too_few_sizes_are_left_out_and_counted(interpolator, by)
     json.dumps(asdict(first), allow_nan=False)
 
 
+def test_near_budgets_give_finite_numbers_and_no_exponent():
+    for seed in range(10):
+        rows = table(SYMMETRIC, budgets=(1e18, 1.11e18), noise=0.0)
+        rows["nats_per_token"] *= np.exp(np.random.default_rng(seed).normal(0, 0.003, len(rows)))
+        found = isoflop.fit(rows, "units", resampling=Resampling(count=60))
+        json.dumps(asdict(found), allow_nan=False)
+        assert not found.params or "unidentified: a (budgets span 0.05 decades of compute)" in found.flags
+        if found.params:
+            assert np.isfinite(isoflop.predict(found.params, np.array([1e10, 1e30]))).all()
+
+
+@pytest.mark.parametrize("interpolator", isoflop.LAWS)
+@pytest.mark.parametrize("count", [0, 1, 2, 60])
+def test_exponents_that_noise_hides_are_unfitted_or_flagged(interpolator, count):
+    rows = table(SYMMETRIC, noise=0.3)
+    found = isoflop.fit(rows, "units", interpolator=interpolator, resampling=Resampling(count=count))
+    json.dumps(asdict(found), allow_nan=False)
+    assert found.flags and (count > 2 or not found.intervals)
+    if found.intervals and np.ptp(found.intervals["a"]) > 1:
+        assert any(flag.startswith("unidentified: a (its interval is") for flag in found.flags)
+    assert count not in (1, 2) or not found.params or any(flag.startswith("no interval") for flag in found.flags)
+
+
+def test_runs_of_unknown_repetition_are_named():
+    rows = table(SYMMETRIC)
+    rows.loc[[3, 5], "epochs"] = np.nan
+    with pytest.raises(ValueError, match="not known of r03, r05$"):
+        isoflop.fit(rows, "units")
+    assert isoflop.fit(rows.assign(epochs=1.0).iloc[:2], "units").params == {}
+
+
 def test_three_sizes_have_no_interval():
     found = isoflop.fit(table(SYMMETRIC, sizes=3, noise=0.0003), "units")
     assert found.params and not found.intervals and "no interval: too few runs to resample" in found.flags

@@ -57,6 +57,14 @@ def test_speech_constants_with_clamps(n, d, effective_n, effective_d, nats):
     assert float(repeats.predict(SPEECH, n, d, UNIQUE)) == pytest.approx(nats, abs=5e-6)
 
 
+def test_what_the_speech_constants_make_of_repeats():
+    n, d = 823_179_264, 82_324_720_000
+    fitting, u = repeats.fresh(SPEECH, n, d, UNIQUE)
+    assert float(fitting) == pytest.approx(7.5681e7, rel=5e-6)
+    assert (n / fitting - 1, d / u - 1) == (pytest.approx(9.87691, abs=5e-6), pytest.approx(6.55966, abs=5e-6))
+    assert repeats.fresh(SPEECH, 2e7, 3e9, UNIQUE) == (2e7, 3e9)  # fewer parameters and tokens than there are
+
+
 def test_without_clamps_a_small_model_shrinks():
     found = repeats.effective(SPEECH, 20_710_912, 108_869_760_000, UNIQUE, clamp=False)[0]
     assert float(found) == pytest.approx(20.06e6, rel=3e-4)
@@ -72,16 +80,19 @@ def test_tokens_never_repeated_count_as_they_are():
 @given(st.lists(st.floats(-1, 1), min_size=7, max_size=7), st.booleans())
 def test_derivatives_are_those_of_the_residuals(shift, clamp):
     rows = table(SPEECH, sizes=SIZES[1:])  # without clamps, N' of a much smaller model has a pole
-    columns = (rows[name].to_numpy() for name in ("params_total", "tokens", "unique_tokens", "nats_per_token"))
-    surface = repeats.Repeated(*columns, clamp)
-    theta = surface.theta(np.array(list(SPEECH.values()))) + np.array(shift) * [0.3, 0.1, 0.1, 0.02, 0.02, 0.5, 0.5]
-    steps = 1e-5 * np.eye(7)
-    far = np.ptp(surface.excess(np.concatenate([theta + steps, theta - steps])).astype(int), 0) == 0  # from N = U_N
-    _, slopes, bends = surface.residuals(theta[None])
-    above, below = surface.residuals(theta + steps), surface.residuals(theta - steps)
-    np.testing.assert_allclose(slopes[0].T[:, far], (above[0] - below[0])[:, far] / 2e-5, rtol=1e-5, atol=1e-7)
-    expected = np.moveaxis(above[1] - below[1], 0, 2) / 2e-5
-    np.testing.assert_allclose(bends[0][far], expected[far], rtol=1e-5, atol=1e-6)
+    names = ("params_total", "tokens", "unique_tokens", "nats_per_token")
+    surface = repeats.Repeated(np.array([rows[name] for name in names]), clamp, np.inf)
+    theta = surface.theta(np.array(list(SPEECH.values()))) + np.array(shift) * [0.3, 0.1, 0.1, 0.3, 0.3, 0.5, 0.5]
+    objective, alone = surface.objective(np.inf, list(range(7))), np.eye(len(rows))  # half the square of each residual
+    value, gradient, hessian = objective(np.repeat(theta[None], len(rows), 0), alone)
+    np.testing.assert_allclose(value, surface.residuals(theta[None])[0] ** 2 / 2)
+    for index, step in enumerate(1e-5 * np.eye(7)):
+        above, below = (
+            objective(np.repeat(moved[None], len(rows), 0), alone) for moved in (theta + step, theta - step)
+        )
+        far = np.ptp(surface.excess(np.stack([theta + step, theta - step])).astype(int), 0) == 0  # from N = U_N
+        np.testing.assert_allclose(gradient[far, index], (above[0] - below[0])[far] / 2e-5, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(hessian[far, index], (above[1] - below[1])[far] / 2e-5, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("truth", [SPEECH, SKEWED], ids=["speech", "skewed"])
@@ -109,6 +120,25 @@ def test_noisy_fits_go_through_both_stages_and_repeat_themselves():
     assert ((low < truth) & (truth < high)).all()
 
 
+@pytest.mark.parametrize("delta", [0.03, 1e-3, 1e-6, np.inf])
+def test_no_other_pair_of_decays_is_better(delta):
+    rows = table(SPEECH, noise=0.001)
+    found = repeats.fit(rows, "units", delta=delta, resampling=ONCE)
+    again = rows[rows["epochs"] > 1.1]
+    columns = [again[name].to_numpy()[:, None] for name in repeats.POINT]
+    own, random = np.array([[found.params["RN_star"]], [found.params["RD_star"]]]), np.random.default_rng(0)
+    near, far = (
+        own * np.exp(random.normal(0, 0.05, (2, 2000))),
+        np.exp(random.uniform(*np.log(repeats.STARS), (2, 3000))),
+    )
+    for pair in (near, far, own):
+        params = found.params | {"RN_star": pair[0], "RD_star": pair[1]}
+        errors = np.log(repeats.predict(params, *columns) / again["nats_per_token"].to_numpy()[:, None])
+        losses = huber(errors, delta)[0].mean(0)
+        assert found.objective <= losses.min() * (1 + 1e-9)
+    assert found.objective == pytest.approx(losses[0], rel=1e-9) and found.gradient_norm < 1e-5
+
+
 def test_the_joint_fit_is_at_least_as_good_on_all_runs():
     rows = table(SPEECH, noise=0.003)
     columns = [rows[name].to_numpy() for name in ("params_total", "tokens", "unique_tokens")]
@@ -129,13 +159,19 @@ def test_least_absolute_deviations_ignore_an_outlier():
     rows.loc[rows["epochs"].idxmax(), "nats_per_token"] *= 1.2
     found = repeats.fit(rows, "units", delta=0.0, resampling=ONCE)
     assert found.params["RD_star"] == pytest.approx(25.0, rel=1e-2)
+    again = rows[rows["epochs"] > 1.1]
+    errors = np.log(repeats.predict(found.params, *(again[name] for name in repeats.POINT)) / again["nats_per_token"])
+    assert found.objective == pytest.approx(np.abs(errors).mean(), rel=1e-9)
+    assert found.objective == pytest.approx(np.log(1.2) / len(again), rel=1e-3)
 
 
 def test_without_repeated_tokens_nothing_is_fitted():
     found = repeats.fit(table(SPEECH, tokens=TOKENS[:4]), "units")
     assert found.params == {} and found.flags[0].startswith("not fitted: 0 points with repeated tokens")
     few = repeats.fit(table(SPEECH, sizes=SIZES[:2]), "units")
-    assert few.flags[0].startswith("not fitted: 8 single-epoch points of 2 sizes")
+    assert "8 without, of 2 sizes and 4 token counts; 3, 5, 3, 3 wanted" in few.flags[0]
+    assert repeats.fit(table(SPEECH).iloc[:2], "units").params == {}
+    assert repeats.fit(table(SPEECH), "text").params == {}
 
 
 @pytest.mark.parametrize("joint", [False, True])
@@ -154,6 +190,44 @@ def test_repeats_as_good_as_fresh_tokens_are_at_the_bound():
     rows["nats_per_token"] = parametric.loss(SPEECH, rows["params_total"], rows["tokens"])
     found = repeats.fit(rows, "units", resampling=ONCE)
     assert "at bound: RD_star" in found.flags
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("noise", [0.003, 0.05, 0.3])
+@pytest.mark.parametrize("delta", [0.03, 0.0])
+def test_decays_that_noise_hides_are_flagged(joint, noise, delta):
+    found = repeats.fit(table(SPEECH, noise=noise), "units", delta=delta, joint=joint, resampling=Resampling(count=60))
+    hidden = ("at bound: RD_star", "unidentified: RD_star", "weakly identified: RD_star")
+    assert any(flag.startswith(hidden) for flag in found.flags)
+    assert set(repeats.NAMES[:5]) < set(found.params) and found.intervals["RD_star"][0] > 0
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def test_what_the_first_stage_does_not_determine_is_flagged():
+    rows = table(SPEECH, noise=0.05)
+    found = repeats.fit(rows, "units", resampling=Resampling(count=60))
+    alone = parametric.fit(rows, "units", resampling=ONCE)
+    for name in ("E", "alpha"):
+        assert any(flag.split(" (")[0] in (f"at bound: {name}", f"unidentified: {name}") for flag in found.flags)
+    assert [flag for flag in alone.flags if flag.startswith("at bound")] == [
+        flag for flag in found.flags if flag.startswith("at bound") and flag.split()[-1] in parametric.NAMES
+    ]
+    assert found.condition >= alone.condition and found.basins >= alone.basins
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_resamples_have_no_interval(joint, count):
+    found = repeats.fit(table(SPEECH, noise=0.001), "units", joint=joint, resampling=Resampling(count=count))
+    assert found.params and not found.intervals and bool(found.hindcast) == bool(count)
+    assert any(flag.startswith("no interval") for flag in found.flags) == bool(count)
+
+
+def test_runs_of_unknown_repetition_are_named():
+    rows = table(SPEECH)
+    rows.loc[[3, 5], ["unique_tokens", "epochs"]] = np.nan
+    with pytest.raises(ValueError, match="family units: how often .* not known of r03, r05$"):
+        repeats.fit(rows, "units")
 
 
 @pytest.mark.parametrize("joint", [False, True])

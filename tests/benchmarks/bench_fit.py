@@ -70,8 +70,8 @@ def main() -> None:
     warm = medians(5, warm=lambda: ours(table))["warm"]
     surface = Surface(*(table[name].to_numpy() for name in ("params_total", "tokens", "nats_per_token")))
     counts = bootstrap.resamples(np.arange(RUNS), Resampling(count=RESAMPLES))[:looped]
-    found = surface.minima(counts, parametric.DELTA, resampled=True).objective
-    whole = surface.minima(np.ones((1, RUNS)), parametric.DELTA)
+    found = surface.minima(counts, parametric.DELTA, surface.best(parametric.DELTA)).objective
+    whole = surface.best(parametric.DELTA)
     start = np.concatenate([np.log(whole.params[0, :3]), whole.params[0, 3:]])
     rows = [("new process, imports included", f"{cold['cold']:.2f} s"), ("running process", f"{warm:.2f} s")]
     for name, scale in (("as it is", 1.0), ("scaled", 1 / float(whole.objective[0]))):

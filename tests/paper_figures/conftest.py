@@ -13,7 +13,7 @@ from analysis.columns import TABLES
 from paper_figures.catalogue import FIGURES
 from paper_figures.results import NothingToDraw, Results, load_published
 
-FEW = Resampling(count=20)
+FEW = Resampling(count=60)
 TRUTH = {"E": 1.73, "A": 13.9, "B": 39.8, "alpha": 0.25, "beta": 0.24, "RN_star": 31.0, "RD_star": 25.0}
 
 

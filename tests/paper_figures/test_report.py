@@ -67,7 +67,7 @@ def test_the_report_names_every_run_and_sets_the_published_evidence_beside(resul
     assert "id='gammas'" in evidence and "id='published-loss_envelope'" in evidence and "id='loss_envelope'" in own
     for mark in ("published", "re-evaluated", "derived", "second-hand"):
         assert f"{mark}:" in evidence, mark
-    assert "does not agree" in evidence and "github.com/tiagoCuervo/slm_scaling" in evidence
+    assert "differs, print" in evidence and "github.com/tiagoCuervo/slm_scaling" in evidence
 
 
 def test_the_report_of_the_published_evidence_alone_has_no_runs_of_ours(published, pictures):
