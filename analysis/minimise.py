@@ -52,9 +52,15 @@ class Minima:
 
 
 def minimise(
-    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    objective: Objective,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    steps: int = STEPS,
 ) -> Minima:
-    """Minimise the objective for every row of `weights` (R, n), from starts (K, P) or (R, K, P), within the bounds."""
+    """Minimise the objective for every row of `weights` (R, n), from starts (K, P) or (R, K, P), within the bounds and
+    in at most so many steps."""
     weights = np.asarray(weights, float)
     assert (weights >= 0).all() and (np.asarray(lower) < np.asarray(upper)).all()
     weights = weights / weights.sum(1, keepdims=True)
@@ -63,7 +69,7 @@ def minimise(
     parts = [slice(begin, begin + size) for begin in range(0, len(weights), size)]
 
     def solved(part: slice) -> Minima:
-        return _block(objective, starts[part], weights[part], lower, upper)
+        return _block(objective, starts[part], weights[part], lower, upper, steps)
 
     with ThreadPoolExecutor(_cores()) as threads:
         found = list(threads.map(solved, parts))
@@ -141,11 +147,11 @@ def _cores() -> int:
 
 
 def _block(
-    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray, steps: int
 ) -> Minima:
     """All starts of a few problems; the best end of each."""
     problems, count, width = starts.shape
-    ends = _search(objective, starts.reshape(-1, width), np.repeat(weights, count, 0), lower, upper)
+    ends = _search(objective, starts.reshape(-1, width), np.repeat(weights, count, 0), lower, upper, steps)
     values = ends.objective.reshape(problems, count)
     best = np.arange(problems) * count + np.argmin(np.where(np.isfinite(values), values, np.inf), 1)
     points, converged = ends.params.reshape(starts.shape), ends.converged.reshape(problems, count)
@@ -155,12 +161,12 @@ def _block(
 
 
 def _search(
-    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+    objective: Objective, starts: np.ndarray, weights: np.ndarray, lower: np.ndarray, upper: np.ndarray, steps: int
 ) -> Minima:
     theta = np.clip(starts, lower, upper)
     value, gradient, hessian = objective(theta, weights)
     damping, going = np.zeros(len(theta)), np.arange(len(theta))
-    for _ in range(STEPS):
+    for _ in range(steps):
         step, promise, least = _newton(theta[going], gradient[going], hessian[going], damping[going], lower, upper)
         undamped = damping[going] == 0
         ended = (undamped & (promise <= DECREASE * value[going])) | (value[going] < FLOOR) | (damping[going] > 1e12)

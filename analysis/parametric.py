@@ -14,7 +14,7 @@ from analysis import bootstrap
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit, identities, spread, unfitted
 from analysis.hindcast import hindcast
-from analysis.minimise import Minima, flags
+from analysis.minimise import flags
 from analysis.surface import Surface, determined
 
 LAW = "loss_parametric"
@@ -57,17 +57,6 @@ def frontier(constants: Constants, flops: float | np.ndarray) -> float | np.ndar
 def training_flops(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """C = 6 N D in floats: the product overflows 64-bit integers at the published sizes."""
     return 6.0 * np.asarray(params, float) * np.asarray(tokens, float)
-
-
-def constants(
-    n: np.ndarray, d: np.ndarray, nats: np.ndarray, weights: np.ndarray, delta: float = DELTA
-) -> tuple[np.ndarray, Minima, Minima]:
-    """(R, 5) E, A, B, α, β of the runs under every row of `weights` (R, runs); the search for all runs, (1, 5), and
-    that for the rows."""
-    surface = Surface(n, d, nats)
-    whole = surface.best(delta)
-    found = surface.minima(weights, delta, whole)
-    return surface.constants(found.params), whole, found
 
 
 def fit(

@@ -35,6 +35,7 @@ from analysis.fit import Fit, identities, spread, unfitted
 from analysis.minimise import Derivatives, Minima, flags, minimise, robust
 
 LEAST_ERROR = 1e-4  # a choice
+ENOUGH = 100  # steps of a search: measured, those that need more creep along a curve that says nothing
 LAW_SIGMOID, LAW_ERROR = "accuracy_sigmoid", "accuracy_error"
 FREE = ["ceiling", "steepness", "midpoint"]
 LEAST_RUNS = 4  # one more than free constants
@@ -59,7 +60,7 @@ def fit_sigmoid(
     """Q = floor + (ceiling − floor)/(1 + exp(steepness·(L − midpoint))) by least squares over all scored runs.
 
     The floor is the benchmark's chance, the ceiling free between it and 1. Steepness is per nat, midpoint in nats.
-    Unfitted where no run is above chance or accuracy does not fall as loss rises: no sigmoid says that.
+    Unfitted where the largest run only guesses or accuracy does not fall as loss rises: no sigmoid says that.
     """
     everything = scored(scores, family, benchmark, subset)
     rows, lossless = with_loss(everything, column)
@@ -67,6 +68,8 @@ def fit_sigmoid(
     conventions["chance"] = floor = shared_chance(everything)
     labels = {"law": LAW_SIGMOID, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
     notes = at_chance(everything, "midpoint") + lossless
+    if any(note.startswith("at chance") for note in notes):
+        return unfitted(rows, "the largest run only guesses, of which no curve can be told", notes, **labels)
     found, curve, best = _sigmoid(rows, column, floor, labels)
     if curve is None or best is None:
         return replace(found, flags=found.flags + notes)
@@ -167,7 +170,7 @@ class Curve:
         return np.stack([self.floor + (1 - self.floor) * share, np.log(rate), midpoint], 1)
 
     def _searched(self, starts: np.ndarray, weights: np.ndarray) -> Minima:
-        return minimise(robust(self.model, np.inf), starts, weights, self.lower, self.upper)
+        return minimise(robust(self.model, np.inf), starts, weights, self.lower, self.upper, ENOUGH)
 
     def values(self, theta: np.ndarray) -> np.ndarray:
         """(R, 4) floor, ceiling, steepness, midpoint of θ (R, 3)."""

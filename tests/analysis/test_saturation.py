@@ -85,7 +85,7 @@ def test_resamples_start_well_enough():
 
 def test_a_ceiling_that_is_not_in_sight_is_flagged():
     tail = scores(
-        saturation.predict_sigmoid(TRUE | {"ceiling": 1.0, "midpoint": 1.0}, NATS) + 0.002 * np.cos(NATS * 40)
+        saturation.predict_sigmoid(TRUE | {"ceiling": 1.0, "midpoint": 1.7}, NATS) + 0.002 * np.cos(NATS * 40)
     )
     assert any("ceiling" in flag for flag in sigmoid(tail).flags)
     seen = sigmoid(noisy(40, 0.002))
@@ -156,7 +156,7 @@ def test_too_little_is_not_fitted_and_two_chances_are_refused():
 
 def test_what_no_sigmoid_says_is_not_fitted():
     below = sigmoid(scores(0.4 + 0.02 * (4 - NATS)))
-    assert below.flags[0] == "not fitted: no accuracy is above chance, 0.5" and "at chance" in below.flags[1]
+    assert below.flags[0].startswith("not fitted: the largest run only guesses") and "at chance" in below.flags[1]
     rising = sigmoid(scores(0.3 + 0.15 * NATS))
     assert not rising.params and rising.flags[0] == "not fitted: accuracy does not fall as loss rises"
     lone = scores(np.array([0.49, 0.48, 0.5, 0.47, 0.49, 0.5, 0.48, 0.52]), NATS[::2], FLOPS[::2])
