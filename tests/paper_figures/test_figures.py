@@ -86,6 +86,14 @@ def test_isoflop_shows_the_minima_and_their_laws(grid):
         np.testing.assert_allclose(law["value"], predict(fit.params, law["flops_6n"]))
 
 
+def test_isoflop_curves_without_a_law_are_shown_all_the_same(grid):
+    bare = replace(grid, fits=[fit for fit in grid.fits if not fit.law.startswith("isoflop")])
+    rows = numbers("isoflop", bare)
+    assert {"run", "curve", "minimum"} == set(rows["kind"]) and not rows.duplicated().any()
+    assert "too few minima among the sizes for a law" in FIGURES["isoflop"].module.caption(bare)
+    assert style.rendered(FIGURES["isoflop"].module.draw(bare), "svg")
+
+
 def test_repeats_shows_what_fresh_tokens_would_give(grid):
     rows = numbers("repeats", grid)
     most = rows["tokens"] == rows["tokens"].max()
