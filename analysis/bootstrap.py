@@ -83,16 +83,17 @@ def flags(draws: np.ndarray, resampling: Resampling, groups: np.ndarray | None =
     return notes
 
 
-def interval(point: float, draws: np.ndarray, freedom: int) -> tuple[float, float]:
+def interval(point: float, draws: np.ndarray, freedom: int, reflected: bool = False) -> tuple[float, float]:
     """The bias-corrected 95 % percentile interval of draws around what all rows give, which it always holds.
 
     Percentiles move by how far the point lies from the draws' median (Efron 1987, bias correction), unless it lies on
-    a bound, where draws pile up; and are those of Student's t. `tests/benchmarks/bench_coverage.py` shows what they
-    hold: plain percentiles too little with few runs, and expanded by √(n / (n − p)) as well too much.
+    a bound, where draws pile up, or the draws were `reflected` already; and are those of Student's t.
+    `tests/benchmarks/bench_coverage.py` shows what they hold of the parametric law: plain percentiles too little with
+    few runs, and expanded by √(n / (n − p)) as well too much.
     """
     draws = np.asarray(draws, float)
     width, tied = -float(stdtrit(freedom, (100 - LEVEL) / 200)), float((draws == point).mean())
     below = float((draws < point).mean()) + tied / 2
-    shift = 0.0 if tied > TIED else 2 * float(ndtri(np.clip(below, 0.025, 0.975)))
+    shift = 0.0 if tied > TIED or reflected else 2 * float(ndtri(np.clip(below, 0.025, 0.975)))
     low, high = np.quantile(draws, ndtr([shift - width, shift + width]))
     return min(float(low), point), max(float(high), point)

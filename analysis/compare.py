@@ -65,7 +65,11 @@ def ratio(
     uncertain = [fit for fit in both if fit.draws]
     few = [fit.family for fit in uncertain if len(fit.draws) < LEAST_DRAWS]
     flags += [f"no interval: {' and '.join(few)} has fewer than {LEAST_DRAWS} draws"] if few else []
-    spreads = spread(params, draws, min(fit.freedom for fit in uncertain)) if uncertain and not few else {}
+    spreads = (
+        spread(params, draws, min(fit.freedom for fit in uncertain), any(fit.reflected for fit in uncertain))
+        if uncertain and not few
+        else {}
+    )
     return Fit(**labels, params=params, constants=2, **spreads, flags=tuple(flags))
 
 

@@ -36,6 +36,8 @@ class Fit:
     """How many of them were free."""
     freedom: int = 1
     """Degrees of freedom of the intervals; see `Resampling.freedom`."""
+    reflected: bool = False
+    """Whether `draws` were mirrored at the point; see `downstream.reflected`."""
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     """95 %; see `bootstrap.interval`."""
     stderr: dict[str, float] = field(default_factory=dict)
@@ -92,17 +94,17 @@ def band(fit: Fit, function: Function) -> tuple[np.ndarray, np.ndarray] | None:
     point = np.atleast_1d(function({name: np.float64(value) for name, value in fit.params.items()}))
     columns = np.array(fit.draws).T[:, :, None]
     values = np.broadcast_to(function(dict(zip(fit.params, columns, strict=True))), (len(fit.draws), len(point)))
-    pairs = [bootstrap.interval(float(p), v, fit.freedom) for p, v in zip(point, values.T, strict=True)]
+    pairs = [bootstrap.interval(float(p), v, fit.freedom, fit.reflected) for p, v in zip(point, values.T, strict=True)]
     low, high = np.array(pairs).T
     return low, high
 
 
-def spread(params: Mapping[str, float], draws: np.ndarray, freedom: int) -> dict:
-    """The fields `intervals`, `stderr`, `draws` and `freedom` of a Fit, from draws (R, params) of which those with a
-    number that is not finite are left out; no intervals from fewer than `bootstrap.LEAST_DRAWS`."""
+def spread(params: Mapping[str, float], draws: np.ndarray, freedom: int, reflected: bool = False) -> dict:
+    """The fields `intervals`, `stderr`, `draws`, `freedom`, `reflected` of a Fit, from draws (R, params) of which those
+    with a number that is not finite are left out; no intervals from fewer than `bootstrap.LEAST_DRAWS`."""
     draws = np.asarray(draws, float).reshape(-1, len(params))
     draws = draws[np.isfinite(draws).all(1)]
-    found: dict = {"freedom": freedom}
+    found: dict = {"freedom": freedom, "reflected": reflected}
     if len(draws) < 2:
         return found
     kept = draws[np.linspace(0, len(draws) - 1, min(DRAWS_KEPT, len(draws))).astype(int)]
@@ -112,7 +114,9 @@ def spread(params: Mapping[str, float], draws: np.ndarray, freedom: int) -> dict
     found["stderr"] = dict(zip(params, map(float, errors), strict=True))
     if len(draws) >= bootstrap.LEAST_DRAWS:
         columns = zip(params.items(), draws.T, strict=True)
-        found["intervals"] = {name: bootstrap.interval(value, column, freedom) for (name, value), column in columns}
+        found["intervals"] = {
+            name: bootstrap.interval(value, column, freedom, reflected) for (name, value), column in columns
+        }
     return found
 
 

@@ -119,7 +119,8 @@ def estimate(function: Callable[..., np.ndarray], *fits: Fit) -> Estimate:
     draws = draws[np.isfinite(draws)]
     if len(draws) < bootstrap.LEAST_DRAWS:
         return Estimate(value, None, None)
-    return Estimate(value, *bootstrap.interval(value, draws, min(fit.freedom for fit in known)))
+    freedom = min(fit.freedom for fit in known)
+    return Estimate(value, *bootstrap.interval(value, draws, freedom, any(fit.reflected for fit in known)))
 
 
 def held_out_error(accuracy: Fit, loss: Fit | None = None) -> float | None:

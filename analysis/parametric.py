@@ -13,7 +13,7 @@ import pandas as pd
 from analysis import bootstrap
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit, identities, spread, unfitted
-from analysis.hindcast import hindcast
+from analysis.hindcast import LEAST_DECADES, hindcast
 from analysis.minimise import flags
 from analysis.surface import Surface, determined
 
@@ -80,7 +80,7 @@ def fit(
     conventions = _conventions(rows, column, delta, tied, repeated) | resampling.conventions
     labels = {"law": LAW, "family": family, "measure": column, "conventions": conventions}
     wanted = len(NAMES) - tied
-    if reason := _undetermined(rows, wanted):
+    if reason := _undetermined(rows, column, wanted):
         return unfitted(rows, reason, **labels)
     n, d, nats = (rows[name].to_numpy(float) for name in ("params_total", "tokens", column))
     surface = Surface(n, d, nats, tied)
@@ -95,6 +95,7 @@ def fit(
     spreads = spread(params, samples, resampling.freedom(rows, wanted))
     notes = flags(NAMES[:wanted], best, draws, spreads.get("intervals", {}), positive=("E", "alpha", "beta"))
     notes += bootstrap.flags(counts, drawn, groups)
+    notes += _one_budget(rows)
     notes += [] if spare else [f"no interval: hardly more distinct points than the {wanted} constants"]
     notes += [f"{repeated} runs with repeated tokens left out"] if repeated else []
     return Fit(
@@ -140,15 +141,24 @@ def _conventions(rows: pd.DataFrame, column: str, delta: float, tied: bool, repe
     }
 
 
-def _undetermined(rows: pd.DataFrame, wanted: int) -> str:
+def _undetermined(rows: pd.DataFrame, column: str, wanted: int) -> str:
     """Why rows cannot determine the constants; empty when they can."""
     points = len(rows[["params_total", "tokens"]].drop_duplicates())
     sizes, budgets = rows["params_total"].nunique(), rows["tokens"].nunique()
+    if np.ptp(rows[column].to_numpy(float)) == 0:
+        return "all losses are the same"
     if points < wanted:
         return f"{points} single-epoch points for {wanted} constants"
     if sizes < 3:
         return f"{sizes} model sizes, at least 3 separate E, A and alpha"
     return f"{budgets} token counts, at least 3 separate E, B and beta" if budgets < 3 else ""
+
+
+def _one_budget(rows: pd.DataFrame) -> list[str]:
+    """The flag of runs that all cost about the same."""
+    flops = rows["flops_6n"].to_numpy(float)
+    alone = np.log10(flops.max() / flops.min()) < LEAST_DECADES
+    return [f"one budget, {flops.mean():.1e} FLOPs: what more compute brings is not determined"] if alone else []
 
 
 def _values(surface: Surface, theta: np.ndarray) -> np.ndarray:

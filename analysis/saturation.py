@@ -20,17 +20,18 @@ from analysis.downstream import (
     described,
     envelope,
     envelope_lines,
+    envelope_spread,
     headline_metric,
+    how_drawn,
     listed,
     measure,
     past,
     resampled,
     scored,
     shared_chance,
-    what_is_drawn,
     with_loss,
 )
-from analysis.envelope import LEAST_POINTS, ROUGH, extreme, factor, freedom, lacking, line, span
+from analysis.envelope import LEAST_POINTS, extreme, factor, lacking, line, span
 from analysis.fit import Fit, identities, spread, unfitted
 from analysis.minimise import Derivatives, Minima, flags, minimise, robust
 
@@ -105,23 +106,23 @@ def fit_error(
     perfect = (everything["value"] >= 1).to_numpy()
     rows, floor = everything[~perfect], shared_chance(everything)
     corrected = f"fraction, {headline_metric(everything)}, corrected for chance: errors (1 − Q)/(1 − chance)"
-    conventions = described(rows) | {"accuracy": corrected, "chance": floor, "envelope": ENVELOPE} | ROUGH
-    conventions |= resampling.conventions | {"resampled": what_is_drawn(rows, resampling)}
+    conventions = described(rows) | {"accuracy": corrected, "chance": floor, "envelope": ENVELOPE}
+    conventions |= resampling.conventions | how_drawn(rows, resampling)
     labels = {"law": LAW_ERROR, "family": family, "measure": measure(benchmark, subset), "conventions": conventions}
     notes = (f"left out, without an error: {listed(everything, perfect)}",) if perfect.any() else ()
     found, notes = _error(rows, floor, labels), at_chance(everything, "gamma") + notes
     if not found.params:
         return replace(found, flags=found.flags + notes)
     slope, intercept = envelope_lines(rows["flops_6n"], resampled(rows, resampling), lambda q: _log_error(q, floor))
-    draws = np.stack([factor(intercept), -slope], 1)[: resampling.count]
+    spreads, rough = envelope_spread(found, rows, resampling, intercept, -slope)
 
     def smaller(small: pd.DataFrame) -> Fit:
         return _error(small[small["value"] < 1], floor, labels)
 
     return replace(
         found,
-        **spread(found.params, draws, freedom(rows, len(found.kept), found.constants, resampling)),
-        flags=(*found.flags, *notes, *bootstrap.flags(draws, resampling, resampling.groups(rows))),
+        **spreads,
+        flags=(*found.flags, *notes, *rough),
         hindcast=past(everything, smaller, lambda p, flops: predict_error(p, flops, floor), "flops_6n")
         if resampling.count
         else {},

@@ -225,7 +225,7 @@ def agreement(rows: pd.DataFrame) -> Section:
 
 
 def _between(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f" [{low:.3f}, {high:.3f}]"
+    return "" if pd.isna(low) else f" [{low:.4f}, {high:.4f}]"
 
 
 def forecasts(rows: list[Forecast]) -> Section:

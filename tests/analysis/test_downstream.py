@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analysis
-from analysis import downstream, parametric
+from analysis import downstream, fit, parametric
 from analysis.bootstrap import Resampling
 
 PUBLISHED = Path(analysis.__file__).parent / "published" / "released_runs.csv"
@@ -255,7 +255,22 @@ def test_intervals_of_envelopes_go_by_the_runs_on_them():
     found, by_size = fitted(rows), fitted(rows, resampling=Resampling(count=50, by="size"))
     assert found.freedom == len(found.kept) - 2 and by_size.freedom == 6
     assert line(rows).freedom == 29 and line(rows, resampling=Resampling(count=50, by="size")).freedom == 6
-    assert found.conventions["interval"].startswith("rough") and "interval" not in line(rows).conventions
+    assert found.conventions["interval"] == "draws mirrored at the fit" and "interval" not in line(rows).conventions
+    assert by_size.conventions["interval"].startswith("rough") and found.reflected and not by_size.reflected
+
+
+def test_draws_of_answers_are_mirrored_for_envelopes_of_them_lie_above_the_truth():
+    """One power law, 31 runs, 1,871 questions: the fit lies above it, envelopes of drawn answers above the fit."""
+    generator, flops = np.random.default_rng(0), released("tstorycloze")["flops_6n"].to_numpy()
+    truth, held = 0.342 * flops**0.0108, []
+    for _ in range(30):
+        value = generator.binomial(1871, truth) / 1871
+        found = fitted(scores(flops, value, np.sqrt(value * (1 - value) / 1871)), resampling=Resampling(count=200))
+        at = {name: np.array(column) for name, column in zip(found.params, zip(*found.draws, strict=True), strict=True)}
+        assert np.median(downstream.predict_compute(at, 1e19)) < downstream.predict_compute(found.params, 1e19)
+        (low,), (high,) = fit.band(found, lambda params: downstream.predict_compute(params, 1e19))
+        held.append(low <= 0.342 * 1e19**0.0108 <= high)
+    assert np.mean(held) > 0.8
 
 
 def test_a_chance_that_one_score_does_not_record_is_that_of_the_others():
