@@ -24,6 +24,7 @@ from analysis import table as tables_of
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit
 from analysis.folders import results_folder, root
+from slm.atomic import read_json
 
 WIDTH = 140  # columns, unless a table needs more; a narrower terminal wraps, nothing is cut
 DELTAS = {"paper": 0.03, "chinchilla": 1e-3, "absolute": 0.0, "squares": float("inf")}
@@ -45,7 +46,10 @@ Map = Annotated[
         "already, or as in our tables, need no mention; benchmarks do.",
     ),
 ]
-Column = Annotated[str, typer.Option(help="Loss of own runs: nats_per_token, nats_per_unit or nats_per_second.")]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Loss of own runs: nats_per_token (the default), nats_per_unit or nats_per_second."),
+]
 Delta = Annotated[
     str,
     typer.Option(
@@ -56,7 +60,7 @@ Tied = Annotated[bool, typer.Option("--tied", help="One exponent for N and D in 
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples behind the intervals; 0: no intervals.")]
 By = Annotated[str, typer.Option(help="Resample all runs that share this column, such as size; else run by run.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the resamples.")]
-Out = Annotated[Path | None, typer.Option(help="A JSON file for one fit, a folder for several; else below results.")]
+Out = Annotated[Path | None, typer.Option(help="A file such as fit.json for one fit, or a folder; else below results.")]
 
 
 @app.command()
@@ -80,7 +84,7 @@ def fit(
     papers: Papers = None,
     law: Law = None,
     columns: Map = "",
-    column: Column = "nats_per_token",
+    column: Column = None,
     delta: Delta = "paper",
     tied: Tied = False,
     bootstrap: Bootstrap = 1000,
@@ -90,14 +94,15 @@ def fit(
     out: Out = None,
 ) -> None:
     """Fit laws with intervals to own runs, to a table of anybody's, or to published numbers, and print them."""
-    source = _one_source(scale, table, papers)
+    source = _one_source(scale, papers, table)
     names, families = tuple(law or ()), only or []
     laws.known(names)
-    if columns and table is None:
-        raise ValueError("--map names columns of a --table: give the table, or leave --map out")
+    _check_columns(table, columns, column)
+    _check_out(out, papers is None and _surely_several(names, families))
     resampling = Resampling(count=bootstrap, seed=seed, by=by)
-    options = laws.Options(column=column, delta=_delta(delta), tied=tied, resampling=resampling)
+    options = laws.Options(column=column or laws.Options.column, delta=_delta(delta), tied=tied, resampling=resampling)
     fits = _fitted(source, table, columns, names, families, options)
+    _check_out(out, len(fits) > 1)
     for section in summary.sections(fits):
         _show(*section)
     if papers is not None and not names:
@@ -120,11 +125,16 @@ def what_it_takes(
     family: Family = None,
     scale: OwnScale = None,
     papers: Papers = None,
+    fits_at: Annotated[
+        Path | None,
+        typer.Option("--fits", help="Fits that `fit --out` wrote, instead: a JSON file, or a folder of them."),
+    ] = None,
 ) -> None:
     """Say how much compute, which N and which D a score takes, by every fitted law; run `fit` first."""
-    source = _one_source(scale, None, papers)
-    with Console().status("fitting"):
-        fits = evidence.all_fits() if papers is not None else fits_of.read(root(), source)
+    source = _one_source(scale, papers, fits_at, "--fits")
+    if not 0 < target <= 100:
+        raise ValueError(f"--target {target:g}: an accuracy is a fraction up to 1 or per cent up to 100")
+    fits = _fits_to_forecast(source, fits_at)
     goal = target / 100 if target > 1 else target
     known = {fit.family for fit in fits}
     if missing := sorted(set(family or []) - known):
@@ -136,7 +146,7 @@ def what_it_takes(
         best = next(row for row in rows if row.family == name)
         console.print(escape(summary.promise(best)), soft_wrap=True)
         for text in best.warnings:
-            if text.startswith(("extrapolates", "unreachable")):
+            if any(word in text for word in forecast.GRAVE):
                 console.print(f"[bold]Warning:[/bold] {escape(text)}")
     console.print()
     _show(*summary.forecasts(rows))
@@ -160,13 +170,49 @@ def paired(
     _show(f"{second} against {first}, on the same items", summary.comparison(rows), summary.COMPARISON)
 
 
-def _one_source(scale: str | None, table: Path | None, papers: str | None) -> str:
-    """The name of the results that are meant."""
-    if sum(choice is not None for choice in (scale, table, papers)) > 1:
-        raise ValueError("runs come from one place: give one of --scale, --table and --from")
+def _one_source(scale: str | None, papers: str | None, file: Path | None, option: str = "--table") -> str:
+    """The name of the results that are meant; `option` is that of `file`."""
+    if sum(choice is not None for choice in (scale, file, papers)) > 1:
+        raise ValueError(f"numbers come from one place: give one of --scale, {option} and --from")
     if papers not in (None, evidence.SCALE):
         raise ValueError(f"--from {papers}: the only source besides own runs is {evidence.SCALE}")
     return papers or scale or "micro"
+
+
+def _check_columns(table: Path | None, columns: str, column: str | None) -> None:
+    if columns and table is None:
+        raise ValueError("--map names columns of a --table: give the table, or leave --map out")
+    if column and table is not None:
+        raise ValueError(f"--column {column} is for own runs: the loss of a --table is named by --map loss=COLUMN")
+
+
+def _surely_several(names: tuple[str, ...], only: list[str]) -> bool:
+    """Whether these laws of these families are several fits, whatever the rows hold."""
+    of_loss = [law for name in names for law in laws.IDENTIFIERS[name] if law in laws.OF_LOSS]
+    return not names or len(names) > 1 or len(of_loss) > 1 or (len(set(only)) > 1 and "compare" not in names)
+
+
+def _is_file(out: Path) -> bool:
+    """Whether a place to write to means one file."""
+    return out.is_file() or (bool(out.suffix) and not out.is_dir())
+
+
+def _check_out(out: Path | None, several: bool) -> None:
+    if out is not None and several and _is_file(out):
+        raise ValueError(f"{out}: several fits for one file: name a folder, or fewer by --law and --only")
+
+
+def _fits_to_forecast(source: str, path: Path | None) -> list[Fit]:
+    """The fits of published numbers, of a scale's own runs, or those that `fit --out` wrote at `path`."""
+    if path is None and source == evidence.SCALE:
+        with Console().status("fitting"):
+            return evidence.all_fits()
+    if path is None:
+        return fits_of.read(root(), source)
+    paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not paths:
+        raise ValueError(f"{path}: no fits; write some by `python -m analysis fit --out {path}`")
+    return [fits_of.from_json(read_json(file), file) for file in paths]
 
 
 def _delta(text: str) -> float:
@@ -203,7 +249,7 @@ def _fits_of_table(
     found = tables_of.read(path, tables_of.mapping(columns), needs)
     families = only or sorted(found.tables.runs["family"].unique())  # of one size, too: laws say what that lacks
     fits = laws.fit_all(found.tables, families, replace(options, column=found.column), names, told)
-    return [replace(fit, conventions=fit.conventions | found.conventions) for fit in fits]
+    return [replace(fit, conventions=fit.conventions | found.conventions_of(fit.family)) for fit in fits]
 
 
 def _fits_of_papers(names: tuple[str, ...], only: list[str], options: laws.Options) -> list[Fit]:
@@ -222,13 +268,8 @@ def _write(fits: list[Fit], folder: Path | None, out: Path | None) -> str:
     place = out or folder
     if place is None:
         return "; --out writes them"
-    if out is not None and not out.is_dir() and (len(fits) == 1 or out.suffix == ".json"):
-        if len(fits) > 1:
-            raise ValueError(f"{out}: {len(fits)} fits for one file: name a folder, or fewer by --law and --only")
-        fits_of.write_one(fits[0], out)
-    else:
-        for fit in fits:
-            fits_of.write_one(fit, place / fit.file_name)
+    for fit in fits:
+        fits_of.write_one(fit, place if out is not None and _is_file(out) else place / fit.file_name)
     return f" in {place}"
 
 
@@ -237,6 +278,9 @@ def _families_with(fits: list[Fit], metric: str) -> list[str]:
     scored = [fit for fit in fits if fit.law.startswith("accuracy_") and len(fit.params) > 1]
     found = sorted({fit.family for fit in scored if fit.measure == metric})
     if not found:
+        if alone := [fit for fit in fits if fit.law.startswith("accuracy_") and fit.measure == metric]:
+            printed = "only an exponent is printed, and no score follows from it alone"
+            raise ValueError(f"of {metric!r} {printed if any(fit.params for fit in alone) else alone[0].flags[0]}")
         known = sorted({fit.measure for fit in scored})
         near = [name for name in known if metric in name] or get_close_matches(metric, known, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -257,7 +301,7 @@ def _show(title: str, rows: pd.DataFrame, note: str) -> None:
     labels = rows["family"] if "family" in rows else pd.Series("", rows.index)
     labels = labels.str.cat(rows["benchmark"], sep=" ") if "benchmark" in rows else labels
     for flags, flagged in labels[rows["flags"] != ""].groupby(rows["flags"], sort=False):
-        console.print(f"  {', '.join(flagged)}: {escape(flags)}")
+        console.print(f"  {', '.join(dict.fromkeys(flagged))}: {escape(flags)}")
     console.print(f"  {escape(note)}\n", style="dim")
 
 

@@ -106,7 +106,7 @@ def fit(
     envelope = _on_hull if rule == LAW else _least_of_bins
     rows, labels = _rows(runs, family, column, rule, resampling)
     flops, nats = rows["flops_6n"].to_numpy(float), rows[column].to_numpy(float)
-    kept = _indices(envelope, flops, nats)
+    kept = hull(flops, nats) if rule == LAW else least_of_bins(flops, nats)
     if reason := lacking(flops[kept], LEAST_POINTS):
         return unfitted(rows, reason, **labels)
     counts, chosen = _resampled(rows, flops, nats, envelope, LEAST_POINTS, resampling)

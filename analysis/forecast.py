@@ -17,6 +17,8 @@ from analysis.fit import Fit
 NO_ALLOCATION = f"N and D unknown: no {parametric.LAW} of this family"
 FARTHEST = float(np.log(1e100))
 """ln FLOPs: what takes more is never reached, so that intervals of an exponent near zero stay numbers."""
+GRAVE = ("extrapolates", "unreachable", "no more than chance", "at chance", "below chance")
+"""In warnings that a forecast is not to be told without."""
 SLACK = 0.05  # decades beyond the data that are not worth a warning: a choice
 
 
@@ -38,8 +40,8 @@ class Forecast:
     family: str
     measure: str
     target: float
-    flops: Estimate
-    """Infinite: never reached."""
+    flops: Estimate | None
+    """Infinite: never reached; None: the target is no more than chance."""
     params_total: Estimate | None
     tokens: Estimate | None
     tokens_per_param: float | None
@@ -96,8 +98,19 @@ def forecast(fits: Sequence[Fit], benchmark: str, target: float, family: str) ->
     chains = [chain for chain in _chains(fits, family) if chain[0].measure == benchmark]
     if not chains:
         known = sorted({fit.measure for fit in fits if fit.family == family and fit.law in (*IN_COMPUTE, *IN_LOSS)})
+        asked = {fit.law for fit in fits if (fit.family, fit.measure) == (family, benchmark) and len(fit.params) > 1}
+        if asked & set(IN_LOSS):
+            raise ValueError(
+                f"the laws of {family} on {benchmark!r} are laws in loss and there is none of loss in compute: fit "
+                f"parametric or envelope, too"
+            )
         raise ValueError(f"no accuracy law of {family} on {benchmark!r}; there are {', '.join(known) or 'none at all'}")
-    found = [_forecast(chain, target, _allocation(fits, family)) for chain in chains]
+    chances = [fit.conventions.get("chance") for fit in fits if (fit.family, fit.measure) == (family, benchmark)]
+    chance = max((float(value) for value in chances if value is not None), default=0.0)
+    allocation = _allocation(fits, family)
+    found = [
+        _forecast(chain, target, allocation) if target > chance else _guessed(chain, target, chance) for chain in chains
+    ]
     return sorted(found, key=lambda row: np.inf if row.held_out_error is None else row.held_out_error)
 
 
@@ -206,6 +219,7 @@ def _forecast(chain: Chain, target: float, allocation: Fit | None) -> Forecast:
     used = [*chain, *([allocation] if allocation and allocation not in chain else [])]
     beyond = [decades for fit in used if not never and (decades := decades_beyond(fit, log_c.value)) is not None]
     decades = max(beyond, key=abs, default=None)
+    flops = _exp(log_c)
     n, d, per_param = (None, None, None) if never else _optimum(allocation, needed, chain)
     notes = [_unreachable(chain, target)] if never else []
     notes += [] if allocation else [NO_ALLOCATION]
@@ -216,14 +230,31 @@ def _forecast(chain: Chain, target: float, allocation: Fit | None) -> Forecast:
         family=chain[0].family,
         measure=chain[0].measure,
         target=target,
-        flops=_exp(log_c),
-        params_total=n,
-        tokens=d,
+        flops=flops,
+        params_total=_open(n, flops),
+        tokens=_open(d, flops),
         tokens_per_param=per_param,
         decades=decades,
         held_out_error=held_out_error(*chain),
         warnings=_warnings(used, decades, notes),
     )
+
+
+def _guessed(chain: Chain, target: float, chance: float) -> Forecast:
+    """The forecast of a target that takes no model."""
+    law, loss_law = _laws(chain)
+    nothing = dict.fromkeys(("flops", "params_total", "tokens", "tokens_per_param", "decades"))
+    labels = {"law": law, "loss_law": loss_law, "family": chain[0].family, "measure": chain[0].measure}
+    warnings = (f"no more than chance: guessing gets {chance:.1%}",)
+    return Forecast(**labels, **nothing, target=target, held_out_error=held_out_error(*chain), warnings=warnings)
+
+
+def _open(found: Estimate | None, flops: Estimate) -> Estimate | None:
+    """N or D with the ends open that those of its compute are."""
+    if found is None:
+        return None
+    ends = zip(found, flops, strict=True)
+    return Estimate(*(np.inf if end is not None and compute == np.inf else end for end, compute in ends))
 
 
 def _optimum(

@@ -64,11 +64,11 @@ def fit_all(
 
     `ValueError` for a law that does not exist or that no family's rows can be asked for, and for rows that do not
     belong together (`table.checked`). Runs without a positive loss (`table.diverged`) stay out of the laws of the
-    loss, whose flags name them.
+    loss, whose flags name them; rows that are given twice stay, and flags name them too.
     """
     known(names)
-    if (by := options.resampling.by) and by not in LABELS:
-        raise ValueError(f"runs cannot be resampled by {by!r}: a label is one of {', '.join(LABELS)}")
+    if (by := options.resampling.by) and by not in (filled := _filled(tables.runs)):
+        raise ValueError(f"runs cannot be resampled by {by!r}: a label is one of {', '.join(filled)}")
     if options.column not in tables.runs.columns:
         losses = [name for name in tables.runs.columns if name.startswith("nats_per_") or name == "loss"]
         raise ValueError(f"no loss column {options.column!r}; the tables have {', '.join(losses)}")
@@ -76,6 +76,7 @@ def fit_all(
     for family in chosen:
         checked(tables.runs, family)
     alone, lost = _usable(tables, options.column)
+    twice = _given_twice(alone.runs, options.column)
     fits: list[Fit] = []
     for name in names or LAWS:
         told(name)
@@ -83,16 +84,33 @@ def fit_all(
         if names and not found:
             raise ValueError(f"law {name}: {_MISSING[name]} in any of {', '.join(chosen) or 'no family'}")
         fits += [fit for fit in found if names or fit.params or name != "isoflop"]  # few tables are IsoFLOP grids
-    return [
-        replace(fit, flags=(*fit.flags, lost[fit.family])) if fit.family in lost and fit.law in OF_LOSS else fit
-        for fit in fits
-    ]
+    found = []
+    for fit in fits:
+        notes = [lost[fit.family]] if fit.family in lost and fit.law in OF_LOSS else []
+        notes += [twice[fit.family]] if fit.family in twice else []
+        found.append(replace(fit, flags=(*fit.flags, *notes)))
+    return found
 
 
 def known(names: tuple[str, ...]) -> None:
     """`ValueError` for a name that is none of LAWS."""
     if unknown := [name for name in names if name not in LAWS]:
         raise ValueError(f"no law {', '.join(unknown)}; there are {', '.join(LAWS)}")
+
+
+def _filled(runs: pd.DataFrame) -> list[str]:
+    """The labels that say something of any run."""
+    return [name for name in LABELS if (runs[name].notna() & (runs[name].astype(str) != "")).any()]
+
+
+def _given_twice(runs: pd.DataFrame, column: str) -> dict[str, str]:
+    """Family -> the flag that names its rows of the same N, D, U and loss as one before."""
+    there = runs[runs[column].notna()]
+    again = there[there.duplicated(["family", "params_total", "tokens", "unique_tokens", column])]
+    return {
+        family: f"given twice, {len(rows)} of the rows: {downstream.listed(rows, rows['name'].notna())}"
+        for family, rows in again.groupby("family")
+    }
 
 
 def _usable(tables: Tables, column: str) -> tuple[Tables, dict[str, str]]:

@@ -199,10 +199,7 @@ def frontier(rows: pd.DataFrame) -> Section:
         | {"loss": f"{row.loss:.4f}", "status": f"derived from {row.status} constants", "flags": ""}
         for row in rows.itertuples(index=False)
     ]
-    text = (
-        "N_opt = G (C/6)^a, D_opt = (C/6)^b / G, C = 6ND; the loss is that of the optimum. Losses of different tokens "
-    )
-    return "The best allocation of compute and its loss", pd.DataFrame(shown), text + "do not compare."
+    return "The best allocation of compute and its loss", pd.DataFrame(shown), FRONTIER
 
 
 def agreement(rows: pd.DataFrame) -> Section:
@@ -244,6 +241,8 @@ def forecasts(rows: list[Forecast]) -> Section:
 
 def promise(row: Forecast) -> str:
     """A forecast in a sentence."""
+    if row.flops is None:
+        return f"{row.family}: no compute follows for {row.target:.1%} on {row.measure}, which guessing reaches."
     what = f"{row.family} reaches {row.target:.1%} on {row.measure}"
     if not np.isfinite(row.flops.value):
         return f"{row.family} never reaches {row.target:.1%} on {row.measure} under {row.law}."

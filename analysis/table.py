@@ -55,6 +55,12 @@ class Table:
     column: str
     """The runs' loss column: `loss`, or ours where the file has it."""
     conventions: dict[str, str]
+    loss_units: dict[str, str]
+    """Family -> unit of its loss, where the file says it."""
+
+    def conventions_of(self, family: str) -> dict[str, str]:
+        """What fits of a family record of the file."""
+        return self.conventions | ({"loss_unit": self.loss_units[family]} if family in self.loss_units else {})
 
 
 def mapping(text: str) -> dict[str, str]:
@@ -80,21 +86,23 @@ def read(path: Path | str, columns: Mapping[str, str], needs: Mapping[str, Needs
     labels = pd.Series([f"row {number}" for number in range(1, len(raw) + 1)])
     numbers = {what: _numbers(path, raw[found[what]], what, labels) for what in NUMBERS if what in found}
     texts = {what: raw[found[what]].map(_text) for what in ("name", "family", "size", "tokenizer") if what in found}
-    for what, within in (("n_convention", None), ("loss_unit", texts.get("family"))):
-        if what in found:
-            _one_value(path, raw[found[what]].map(_text), what, within, labels)
+    told = {what: raw[found[what]].map(_text) for what in ("n_convention", "loss_unit") if what in found}
+    for what, values in told.items():
+        _one_value(path, values, what, texts.get("family") if what == "loss_unit" else None, labels)
     runs, conventions = _runs(path, numbers, texts, labels)
     _one_count(str(path), runs, labels)
     column = "nats_per_token" if found.get("loss") == "nats_per_token" else "loss"
     if "loss" in numbers:
         runs[column] = numbers["loss"]
-        unit = f", {_text(raw[found['loss_unit']][0])}" if "loss_unit" in found else ""
-        conventions["loss_read_from"] = found["loss"] + unit
-    conventions |= {"table": path.name, "N": found["N"], "D": found["D"]}
+        conventions["loss_read_from"] = found["loss"]
+    units = dict(zip(runs["family"], told["loss_unit"], strict=True)) if "loss_unit" in told else {}
+    counted = f" ({told['n_convention'][0]})" if "n_convention" in told and told["n_convention"][0] else ""
+    conventions |= {"table": path.name, "N": found["N"] + counted, "D": found["D"]}
     chance = _chances(path, raw, found, labels)
     scores = [_scores(path, runs, raw[metrics[name]], name, chance, labels, conventions) for name in metrics]
     frames = {"runs": runs, "scores": pd.concat(scores) if scores else pd.DataFrame()}
-    return Table(tables=_tables(frames, column), column=column, conventions=conventions)
+    units = {family: unit for family, unit in units.items() if unit}
+    return Table(tables=_tables(frames, column), column=column, conventions=conventions, loss_units=units)
 
 
 def checked(runs: pd.DataFrame, family: str) -> None:
@@ -127,6 +135,8 @@ def _rows(path: Path) -> pd.DataFrame:
     """The file's cells, as they are."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("["):
+            raise TypeError("it is a JSON array: write its objects one a line, without brackets and commas between")
         if text.lstrip().startswith("{"):
             found = pd.DataFrame([_object(line) for line in text.splitlines() if line.strip()], dtype=object)
         else:
@@ -136,6 +146,8 @@ def _rows(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: neither a CSV with a header nor JSON lines ({reason})") from None
     if found.empty:
         raise ValueError(f"{path}: no rows")
+    if len(found.columns) == 1 and (other := next((mark for mark in ";\t|" if mark in str(found.columns[0])), "")):
+        raise ValueError(f"{path}: its columns are separated by {other!r}: separate them by commas")
     return found
 
 
@@ -150,6 +162,9 @@ def _columns(path: Path, raw: pd.DataFrame, given: Mapping[str, str]) -> dict[st
     """What -> its column in the file, for everything of NAMES that there is."""
     for what, column in given.items():
         if column not in raw.columns:
+            if column == what:
+                has = ", ".join(map(str, raw.columns))
+                raise ValueError(f"{path}: --map {what}: no such column; it has {has}: --map takes NAME=COLUMN")
             raise ValueError(f"{path}: no column {column!r} for {what}; it has {', '.join(map(str, raw.columns))}")
     known = {what: [name for name in names if name in raw.columns] for what, names in NAMES.items()}
     found = {what: names[0] for what, names in known.items() if names}
@@ -167,12 +182,16 @@ def _check_needs(
     for law, need in needs.items():
         for what in need.columns:
             if what not in there:
-                key = "BENCHMARK" if what == "metric" else what
-                raise ValueError(f"{path}: law {law} needs a {what}; the file has {has}: name it, --map {key}=COLUMN")
+                if what == "metric":
+                    raise ValueError(
+                        f"{path}: law {law} needs a benchmark's accuracy; the file has {has}: map it, as in "
+                        f"--map blimp=COLUMN"
+                    )
+                raise ValueError(f"{path}: law {law} needs a {what}; the file has {has}: name it, --map {what}=COLUMN")
         if len(raw) < need.rows:
             raise ValueError(f"{path}: {len(raw)} rows, law {law} needs at least {need.rows}: add runs")
     if not there & {"loss", "metric"}:
-        raise ValueError(f"{path}: no loss and no score; it has {has}: --map loss=COLUMN or --map BENCHMARK=COLUMN")
+        raise ValueError(f"{path}: no loss and no score; it has {has}: --map loss=COLUMN, or --map blimp=COLUMN")
 
 
 def _numbers(path: Path, cells: pd.Series, what: str, labels: pd.Series) -> pd.Series:
@@ -225,17 +244,19 @@ def _one_count(place: str, rows: pd.DataFrame, labels: pd.Series) -> None:
 def _runs(
     path: Path, numbers: dict[str, pd.Series], texts: dict[str, pd.Series], labels: pd.Series
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The runs table without its loss, and what C is."""
+    """The runs table without its loss, and what C and names are."""
     n, d = numbers["N"], numbers["D"]
     name = texts.get("name", labels)
-    name = name.where(~name.duplicated(keep=False), name + " (" + labels + ")" if "name" in texts else name)
+    shared = name.duplicated(keep=False)
+    name = name.where(~shared, name + " (" + labels + ")" if "name" in texts else name)
     flops, told = _flops(path, training_flops(n, d), numbers.get("C"), labels)
+    conventions = {"C": told} | ({"names": f"shared by {shared.sum()} rows, so numbered"} if shared.any() else {})
     unique = np.minimum(numbers.get("U", d), d)  # U may be given as the size of the corpus; D tokens show at most D
     columns = {"name": name, "fingerprint": "", "point": name, "studies": "", "seed": 0}
     columns |= {"family": texts.get("family", path.stem), "size": texts.get("size", n.map("{:.6g}".format))}
     columns |= {"tokenizer": texts.get("tokenizer", "")}
     columns |= {"params_total": n, "tokens": d, "unique_tokens": unique, "epochs": d / unique, "flops_6n": flops}
-    return pd.DataFrame(columns, index=n.index), {"C": told}
+    return pd.DataFrame(columns, index=n.index), conventions
 
 
 def _flops(path: Path, product: pd.Series, given: pd.Series | None, labels: pd.Series) -> tuple[pd.Series, str]:
@@ -279,8 +300,9 @@ def _scores(
     if (bad := ~(values.between(0, 100))).any():
         raise ValueError(f"{place} is no accuracy in {_some(labels[values.index[bad]])}: correct it or leave it empty")
     per_cent = values > 1.5
-    if (values > 1).any() and not per_cent.all():
-        few = per_cent if per_cent.mean() <= 0.5 else ~per_cent
+    above = values > 1
+    if above.any() and not per_cent.all():
+        few = above if above.mean() <= 0.5 else ~per_cent
         raise ValueError(
             f"{place} mixes per cent and fractions: {_some(labels[values.index[few]])} unlike the rest; give all alike"
         )
@@ -311,4 +333,6 @@ def _some(labels: pd.Series) -> str:
 
 def _by_value(values: pd.Series, labels: pd.Series) -> str:
     """`a: rows 1, 2; b: row 3`."""
-    return "; ".join(f"{value}: {_some(labels[part.index])}" for value, part in values.groupby(values, sort=True))
+    return "; ".join(
+        f"{value or 'empty'}: {_some(labels[part.index])}" for value, part in values.groupby(values, sort=True)
+    )

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from analysis import __main__ as commands
+from analysis import fit as fits_of
 from analysis import frame, laws, summary
 from analysis.bootstrap import Resampling
+from analysis.fit import Fit
 
 TRUTH = {"E": 1.7, "A": 14.0, "B": 40.0, "alpha": 0.25, "beta": 0.24}
 MAP = ("--map", "N=params,D=seen,loss=val/loss,U=unique,blimp=acc")
@@ -77,8 +79,82 @@ def test_all_laws_of_a_table_go_to_a_folder(run, table, tmp_path):
     names = {path.name.split(".")[0] for path in (tmp_path / "fits").iterdir()}
     of_laws = {law for name in ("parametric", "envelope", "repeats", "downstream") for law in laws.IDENTIFIERS[name]}
     assert names >= of_laws and "compute_ratio" not in names
-    status, text = run("fit", "--table", table, *MAP, "--bootstrap", 20, "--out", tmp_path / "one.json")
-    assert status == 2 and "name a folder, or fewer by --law and --only" in text
+    promised = run("forecast", "--fits", tmp_path / "fits", "--metric", "blimp", "--target", 60)
+    assert promised[0] == 0 and "theirs reaches 60.0% on blimp" in promised[1] and "N = " in promised[1]
+    (tmp_path / "there").touch()
+    for place in ("one.json", "one.txt", "there"):
+        status, text = run("fit", "--table", table, *MAP, "--bootstrap", 20, "--out", tmp_path / place)
+        assert status == 2 and "name a folder, or fewer by --law and --only" in text and text.count("\n") == 1
+    assert not (tmp_path / "one.json").exists() and not (tmp_path / "one.txt").exists()
+
+
+def test_two_families_for_one_file_are_told_before_anything_is_printed(run, tmp_path):
+    path = tmp_path / "two.csv"
+    lines = [f"{family},{n}e8,{d}e9,{2 + 1 / n + 1 / d}" for family in "ab" for n in (1, 2, 4) for d in (1, 2, 4)]
+    path.write_text("\n".join(["family,N,D,loss", *lines]) + "\n")
+    asked = ("fit", "--table", path, "--law", "parametric", "--bootstrap", 0, "--out", tmp_path / "one.json")
+    status, text = run(*asked)
+    assert status == 2 and text.startswith("error:") and text.count("\n") == 1
+    assert run(*asked, "--only", "a")[0] == 0 and (tmp_path / "one.json").is_file()
+
+
+def test_rows_given_twice_are_flagged_in_their_family(run, tmp_path):
+    path = tmp_path / "two.csv"
+    lines = [f"{family},{n}e8,{d}e9,{2 + 1 / n + 1 / d}" for family in "ab" for n in (1, 2, 4) for d in (1, 2, 4)]
+    path.write_text("\n".join(["family,N,D,loss", *lines, *lines[:2]]) + "\n")
+    asked = ("fit", "--table", path, "--law", "parametric", "--bootstrap", 0, "--out", tmp_path / "fits")
+    status, text = run(*asked)
+    assert status == 0 and "given twice, 2 of the rows: row 19, row 20" in text, text
+    twice = {}
+    for file in (tmp_path / "fits").iterdir():
+        found = json.loads(file.read_text())
+        twice[found["family"]] = [flag for flag in found["flags"] if flag.startswith("given twice")]
+    assert {family: len(flags) for family, flags in twice.items()} == {"a": 1, "b": 0}
+
+
+def test_units_of_each_family_reach_its_fits(run, tmp_path):
+    path = tmp_path / "two.csv"
+    lines = [
+        f"{family},{n}e8,{d}e9,{2 + 1 / n + 1 / d},total,nats per {unit}"
+        for family, unit in (("a", "token"), ("b", "byte"))
+        for n in (1, 2, 4)
+        for d in (1, 2, 4)
+    ]
+    path.write_text("\n".join(["family,N,D,loss,n_convention,loss_unit", *lines]) + "\n")
+    asked = ("fit", "--table", path, "--law", "parametric", "--bootstrap", 0, "--out", tmp_path / "fits")
+    assert run(*asked)[0] == 0
+    found = [json.loads(file.read_text()) for file in (tmp_path / "fits").iterdir()]
+    units = {fit["family"]: (fit["conventions"]["N"], fit["conventions"]["loss_unit"]) for fit in found}
+    assert units == {"a": ("N (total)", "nats per token"), "b": ("N (total)", "nats per byte")}
+
+
+def test_runs_are_drawn_by_labels_that_the_table_has(run, table):
+    for by in ("nonsense", "budget"):
+        status, text = run("fit", "--table", table, *MAP, "--law", "parametric", "--by", by)
+        assert status == 2 and f"cannot be resampled by '{by}'" in text and "size" in text
+        assert "budget," not in text and "fingerprint" not in text and "studies" not in text
+
+
+def test_a_target_that_guessing_reaches_has_no_number(run):
+    status, text = run("forecast", "--metric", "sblimp", "--target", 45, "--from", "published")
+    assert status == 0 and "no compute follows for 45.0% on sblimp" in text and "says accuracy" not in text, text
+    assert "Warning: no more than chance: guessing gets 50.0%" in text
+
+
+def test_one_fit_is_forecast_with_what_makes_it_worthless(run, tmp_path):
+    path, gamma = tmp_path / "fit.json", 0.02
+    flags = ("at chance: gamma means nothing", "3 rows left out")
+    known = Fit(law="accuracy_compute", family="us", measure="blimp", params={"Q0": 0.25, "gamma": gamma}, flags=flags)
+    fits_of.write_one(known, path)
+    status, text = run("forecast", "--fits", path, "--metric", "blimp", "--target", 60)
+    assert status == 0 and "Warning: accuracy_compute of blimp: at chance: gamma means nothing" in text, text
+    assert "Warning: accuracy_compute of blimp: 3 rows" not in text
+    fits_of.write_one(replace(known, params={"gamma": gamma}), path)
+    status, text = run("forecast", "--fits", path, "--metric", "blimp", "--target", 60)
+    assert status == 2 and "of 'blimp' only an exponent is printed" in text and text.count("\n") == 1
+    path.write_text("[1]")
+    status, text = run("forecast", "--fits", path, "--metric", "blimp", "--target", 60)
+    assert status == 2 and "fit.json: not a fit" in text and text.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -171,9 +247,14 @@ def test_own_scores_are_forecast_for_chosen_families(run, tables, tmp_path):
         (["fit", "--law", "chinchilla"], "no law chinchilla; there are parametric, envelope"),
         (["fit", "--map", "N=a"], "--map names columns of a --table"),
         (["fit", "--table", "none.csv"], "none.csv"),
+        (["fit", "--table", "none.csv", "--column", "nats_per_unit"], "of a --table is named by --map loss=COLUMN"),
+        (["fit", "--law", "envelope", "--out", "x.json"], "x.json: several fits for one file"),
+        (["forecast", "--fits", "none", "--metric", "blimp", "--target", "60"], "none"),
+        (["forecast", "--fits", ".", "--from", "published", "--metric", "blimp", "--target", "60"], "--fits and"),
+        (["forecast", "--fits", "analysis", "--metric", "blimp", "--target", "60"], "analysis: no fits; write some"),
         (["fit", "--delta", "-1"], "a number from 0 to inf, or one of paper, chinchilla"),
         (["fit", "--from", "published", "--by", "weather"], "cannot be resampled by 'weather'"),
-        (["forecast", "--metric", "sblimp", "--target", "180", "--from", "published"], "target"),
+        (["forecast", "--metric", "sblimp", "--target", "180", "--from", "published"], "--target 180: an accuracy"),
         (
             ["forecast", "--metric", "sblimp", "--target", "60", "--from", "published", "--family", "us"],
             "no fits of family us; there are",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import downstream, envelope, forecast, parametric, saturation
+from analysis import downstream, envelope, forecast, parametric, saturation, summary
 from analysis.bootstrap import Resampling
 from analysis.fit import Fit
 
@@ -209,7 +209,27 @@ def test_a_forecast_reaches_as_far_as_the_nearest_end_of_all_its_laws(exact):
         assert chosen(cut, law, loss_law).warnings[0].startswith("extrapolates")
 
 
+def test_n_and_d_are_open_where_their_compute_is(exact):
+    unsure = power(0.01, 0.6 * 1e19**-0.01, 0.01)
+    surface = next(fit for fit in exact if fit.law == parametric.LAW)
+    row = forecast.forecast([unsure, surface], "blimp", 0.7, "units")[0]
+    assert row.flops.high == row.params_total.high == row.tokens.high == np.inf
+    assert np.isfinite([row.params_total.value, row.params_total.low, row.tokens.value, row.tokens.low]).all()
+
+
+@pytest.mark.parametrize("target", [0.3, 0.5])
+def test_a_target_that_guessing_reaches_takes_no_compute(exact, target):
+    for row in forecast.forecast(exact, "blimp", target, "units"):
+        assert row.flops is row.params_total is row.tokens is row.decades is None
+        assert row.warnings == ("no more than chance: guessing gets 50.0%",)
+    title, cells, _ = summary.forecasts(forecast.forecast(exact, "blimp", target, "units"))
+    assert (cells["C"] == "").all() and "no compute follows" in summary.promise(row)
+    assert all(row.flops is not None for row in forecast.forecast(exact, "blimp", 0.51, "units"))
+
+
 def test_mistakes_are_one_clear_line(exact):
+    with pytest.raises(ValueError, match="none of loss in compute: fit parametric or envelope"):
+        forecast.forecast([exact[1]], "blimp", 0.7, "units")
     with pytest.raises(ValueError, match="no accuracy law of units on 'zorro'; there are blimp"):
         forecast.forecast(exact, "zorro", 0.7, "units")
     with pytest.raises(ValueError, match="per cent"):

@@ -105,8 +105,14 @@ def test_what_is_missing_is_said_with_what_there_is(tmp_path):
     refused(tmp_path, found, "no column N; it has params, D, loss: name it with --map N=COLUMN")
     refused(tmp_path, found, "no column 'size' for N; it has params, D, loss", {"N": "size"})
     refused(tmp_path, [{"N": 1e8, "D": 1e9}], "no loss and no score")
+    refused(tmp_path, rows(), "--map nonsense: no such column; it has N, D, loss", table.mapping("nonsense"))
     refused(tmp_path, rows(), "law repeats needs a U", needs={"repeats": Needs(columns=("loss", "U"))})
-    refused(tmp_path, rows(), "--map BENCHMARK=COLUMN", needs={"downstream": Needs(columns=("metric",))})
+    refused(
+        tmp_path,
+        rows(),
+        "needs a benchmark's accuracy; .* --map blimp=COLUMN",
+        needs={"downstream": Needs(columns=("metric",))},
+    )
     refused(tmp_path, rows()[:3], "3 rows, law parametric needs at least 5", needs={"parametric": Needs(rows=5)})
 
 
@@ -121,6 +127,7 @@ def test_what_is_missing_is_said_with_what_there_is(tmp_path):
             {"loss_unit": ["token"] * 4 + ["unit"] * 2},
             "loss_unit has several .*token: rows 1, 2, 3, 4; unit: row",
         ),
+        ({"n_convention": ["total"] * 5 + [""]}, "n_convention has several values .empty: row 6; total: rows 1"),
         ({"size": list("aabbcc"), "N": [100, 101, 200, 200, 400, 400]}, "size a has N from 100 .row 1. to 101 .row 2."),
     ],
 )
@@ -135,7 +142,17 @@ def test_families_may_each_have_a_loss_of_their_own_and_sizes_may_differ_by_roun
         size=["a", "a", "b", "b", "c", "c"],
         N=[1e8, 1.0001e8, 2e8, 2e8, 4e8, 8e8],
     )
-    assert len(table.read(csv(tmp_path, found), {}, {}).tables.runs) == 6
+    read = table.read(csv(tmp_path, found), {}, {})
+    assert len(read.tables.runs) == 6
+    units = {family: read.conventions_of(family).get("loss_unit") for family in ("speech", "text", "speech-text")}
+    assert units == {"speech": "unit", "text": "token", "speech-text": None}
+
+
+def test_how_parameters_and_losses_are_counted_is_kept(tmp_path):
+    told = table.read(csv(tmp_path, rows(n_convention=["total"] * 6, loss_unit=["nats per unit"] * 6)), {}, {})
+    assert told.conventions_of("mine").items() >= {"N": "N (total)", "loss_unit": "nats per unit"}.items()
+    silent = table.read(csv(tmp_path, rows(n_convention=[""] * 6, loss_unit=[""] * 6)), {}, {})
+    assert silent.conventions_of("mine")["N"] == "N" and "loss_unit" not in silent.conventions_of("mine")
 
 
 def test_per_cent_is_read_as_such_and_noted_or_refused_among_fractions(tmp_path):
@@ -148,6 +165,11 @@ def test_per_cent_is_read_as_such_and_noted_or_refused_among_fractions(tmp_path)
     refused(
         tmp_path, rows(acc=mixed), r"blimp \(column acc\) mixes per cent and fractions: row 4 unlike the rest", names
     )
+    for odd, row in ((1.2, 3), (1.5, 3), (51.0, 3)):
+        few = [0.51, 0.525, odd, 0.53, 0.56, 0.6]
+        refused(tmp_path, rows(acc=few), f"mixes per cent and fractions: row {row} unlike the rest", names)
+    refused(tmp_path, rows(acc=[51.0, 52.0, 1.2, 53.0, 0.9, 60.0]), "fractions: rows 3, 5 unlike the rest", names)
+    refused(tmp_path, rows(acc=[1.1, 1.2, 1.3, 1.4, 0.9, 0.9]), "fractions: rows 1, 2, 3, 4, 5, 6 unlike", names)
     refused(tmp_path, rows(acc=[0.5] * 5 + [-0.1]), "no accuracy in row 6", names)
     refused(tmp_path, rows(acc=[0.5] * 5 + [101]), "no accuracy in row 6", names)
 
@@ -159,8 +181,10 @@ def test_chance_is_a_fraction_of_every_row(tmp_path):
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
-    names = table.read(csv(tmp_path, rows(name=list("aabcde"))), {}, {}).tables.runs["name"]
-    assert names.tolist() == ["a (row 1)", "a (row 2)", "b", "c", "d", "e"]
+    read = table.read(csv(tmp_path, rows(name=list("aabcde"))), {}, {})
+    assert read.tables.runs["name"].tolist() == ["a (row 1)", "a (row 2)", "b", "c", "d", "e"]
+    assert read.conventions["names"] == "shared by 2 rows, so numbered"
+    assert "names" not in table.read(csv(tmp_path, rows(name=list("abcdef"))), {}, {}).conventions
 
 
 @pytest.mark.parametrize("text", ["", "N,D,loss\n", "[1, 2]\n", '{"N": 1}\n7\n', "N,D\n1,2,3,4\n1,2\n1,2,3\n", "\x00"])
@@ -169,6 +193,20 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path, text):
     with pytest.raises(ValueError, match=r"mine\.csv") as error:
         table.read(tmp_path / "mine.csv", {}, {})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[{"N": 1, "D": 2, "loss": 3}]', "JSON array: write its objects one a line"),
+        ("N;D;loss\n1;2;3\n", "separated by ';': separate them by commas"),
+        ("N\tD\tloss\n1\t2\t3\n", "separated by .*: separate them by commas"),
+    ],
+)
+def test_tables_of_another_form_are_told_ours(tmp_path, text, said):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        table.read(tmp_path / "mine.csv", {}, {})
 
 
 @pytest.mark.parametrize("text", ["N=a,N=b", "=a", "N=a,=b"])
