@@ -33,7 +33,7 @@ def numbers(results: Results) -> pd.DataFrame:
     """One row per law, family, measure and held-out run; `error` in the `unit` that the fit reports."""
     parts = []
     for fit in results.fits:
-        told_twice = results.is_published and fit.law == downstream.LAW and fit.family != CURVES
+        told_twice = results.is_published and fit.family == CURVES  # the other laws are of all released runs
         if fit.law in LAWS and fit.hindcast and not told_twice:
             points = pd.DataFrame(fit.hindcast["points"], columns=["name", "flops_6n", "observed", "predicted"])
             labels = {"status": fit.status, "law": fit.law, "family": fit.family, "measure": fit.measure}
@@ -50,7 +50,7 @@ def draw(results: Results) -> Figure:
     """Predicted against observed; on the line the prediction came true."""
     rows = numbers(results)
     laws = [law for law in LAWS if (rows["law"] == law).any()]
-    figure, panels = style.wrapped(len(laws), 1.95)
+    figure, panels = style.wrapped(len(laws), 2.1)
     for axes, law in zip(panels, laws, strict=True):
         _panel(axes, rows[rows["law"] == law])
         axes.set_title(LAWS[law])
@@ -91,12 +91,22 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     else:
         margin = (ends.max() / ends.min()) ** 0.08
         edges = ends.min() / margin, ends.max() * margin
-    axes.set(xlim=edges, ylim=edges, xlabel="observed", ylabel="predicted")
+    quantity = _quantity(rows)
+    axes.set(xlim=edges, ylim=edges, xlabel=f"observed {quantity}", ylabel=f"predicted {quantity}")
     axes.axline((edges[0], edges[0]), (edges[1], edges[1]), color=style.GREY, linewidth=0.8)
     if rows["law"].iloc[0] in isoflop.LAWS.values():
         style.counts_axis(axes, "x")
         style.counts_axis(axes, "y")
     axes.text(0.04, 0.96, _spread(rows), transform=axes.transAxes, va="top", fontsize=6.2)
+
+
+def _quantity(rows: pd.DataFrame) -> str:
+    """What a panel predicts, with its unit."""
+    if rows["unit"].iloc[0] == "fraction":
+        return "accuracy (%)"
+    if rows["law"].iloc[0] in isoflop.LAWS.values():
+        return "N* (parameters)"
+    return f"loss ({rows['measure'].iloc[0].replace('_', ' ')})"
 
 
 def _spread(rows: pd.DataFrame) -> str:

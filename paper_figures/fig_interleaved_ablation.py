@@ -74,7 +74,8 @@ def caption(results: Results) -> str:
     sources = "; ".join(evidence.table(name).source for name in TITLES)
     text = (
         "Accuracy with and without interleaving, as other papers print it; colours and fills: benchmarks, shapes: from "
-        "what form to what. Dots: chance. Panels do not compare: recordings, models and budgets differ. Slam's two "
+        "what form to what; text model before: the text model that training on speech began with, on text. "
+        "Dots: chance. Panels do not compare: recordings, models and budgets differ. Slam's two "
         f"rows have one budget, in which the interleaved model makes fewer updates. Sources: {sources}."
     )
     if (numbers(results)["status"] == "own").any():

@@ -13,21 +13,26 @@ from matplotlib.lines import Line2D
 from analysis import downstream, evidence
 from analysis.fit import Fit
 from paper_figures import marks, style
+from paper_figures.fig_loss_envelope import RING
 from paper_figures.results import CURVES, Results
 
 STUDIES = ("scaling", "text", "baselines")
+HOLLOW = {"markerfacecolor": "white"}
+RINGED = {"markersize": 5.5, "markerfacecolor": "none", "markeredgecolor": RING, "markeredgewidth": 0.8, "zorder": 5}
 PRINTED = {"linestyle": (0, (4, 2)), "color": style.GREY, "linewidth": 1.0}
 
 
 def numbers(results: Results) -> pd.DataFrame:
-    """`kind` run: headline accuracy of every run; law: Q0·C^γ of its envelope with the band; printed slope: C^γ of
-    Table 4, of which no factor is printed, through the middle of the fitted law."""
-    rows = results.accuracy(_families(results), ("macro", "all")).assign(kind="run")
+    """`kind` run: headline accuracy of every run, whose `part` in the law is envelope, fitted or left out, empty
+    without a law; law: Q0·C^γ of its envelope with the band; printed slope: C^γ of Table 4, of which no factor is
+    printed, through the middle of the fitted law."""
+    rows = results.accuracy(_families(results), ("macro", "all")).assign(kind="run", part="")
     laws = []
     for (measure, family), points in rows.groupby(["measure", "family"], sort=False):
         fit = _fit(results, family, measure)
         if fit and not results.at_chance(family, measure):
             laws.append(_law(fit, points))
+            rows.loc[points.index, "part"] = points["name"].map(_parts(fit)).fillna("left out")
             printed = results.fit(downstream.LAW, evidence.SPEECH_PRINTED, measure)
             laws += [_printed(printed, laws[-1])] if printed else []
     return pd.concat([rows, *laws], ignore_index=True)
@@ -59,7 +64,8 @@ def caption(results: Results) -> str:
     text = [
         "Accuracy (mean log-likelihood per token of the whole sequence) against training compute C = 6ND, N with the "
         "tied embedding once; one standard error over items. Lines with 95 % bands: Q ∝ C^γ on the unsaturated runs "
-        "that beat all cheaper ones; γ is in the panels. Dots: chance."
+        "that beat all cheaper ones; γ is in the panels. "
+        "Ringed: the runs on that envelope; hollow: runs that the law leaves out. Dots: chance."
     ]
     if results.is_published:
         text.append(
@@ -82,6 +88,11 @@ def _families(results: Results) -> list[str]:
 def _fit(results: Results, family: str, measure: str) -> Fit | None:
     """Of the released runs, the fit of those that the paper's curves hold."""
     return results.fit(downstream.LAW, CURVES if results.is_published else family, measure)
+
+
+def _parts(fit: Fit) -> dict[str, str]:
+    """Name of a run -> what it is to a law."""
+    return dict.fromkeys((name for name, _ in fit.rows), "fitted") | dict.fromkeys(fit.kept, "envelope")
 
 
 def _law(fit: Fit, points: pd.DataFrame) -> pd.DataFrame:
@@ -108,14 +119,31 @@ def _gamma(results: Results, family: str, measure: str, short: bool = False) -> 
 
 
 def _family(axes: Axes, rows: pd.DataFrame, family: str) -> None:
-    marks.points(axes, rows[rows["kind"] == "run"], "flops_6n", family)
+    runs = rows[rows["kind"] == "run"]
+    out = runs["part"] == "left out"
+    marks.points(axes, runs[~out], "flops_6n", family)
+    marks.points(axes, runs[out], "flops_6n", family, **HOLLOW)
+    ringed = runs[runs["part"] == "envelope"]
+    axes.plot(ringed["flops_6n"], ringed["value"], "o", **RINGED)
     law = rows[rows["kind"] == "law"]
     if len(law):
         marks.line(axes, law, "flops_6n", family)
 
 
 def _entries(results: Results, rows: pd.DataFrame) -> list[Line2D]:
+    ringed = Line2D([], [], linestyle="", marker="o", label="on the envelope", **RINGED)
     if not results.is_published:
-        return [marks.entry(family) for family in _families(results)]
+        return [
+            *(marks.entry(family) for family in _families(results)),
+            ringed,
+            *_left_out(rows, "left out of the law"),
+        ]
     printed = Line2D([], [], label="slope printed in Table 4", **PRINTED)
-    return [marks.entry(evidence.SPEECH, label="released runs (re-evaluated), their power law (derived)"), printed]
+    runs = marks.entry(evidence.SPEECH, label="released runs (re-evaluated), their power law (derived)")
+    return [runs, printed, ringed, *_left_out(rows, "left out of the 29-run line")]
+
+
+def _left_out(rows: pd.DataFrame, text: str) -> list[Line2D]:
+    """The entry of hollow markers, where there are any."""
+    out = rows[rows["part"] == "left out"]
+    return [marks.entry(family, linestyle="", label=text, **HOLLOW) for family in out["family"].unique()[:1]]

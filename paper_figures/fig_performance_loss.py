@@ -78,7 +78,7 @@ def _law(fit: Fit, points: pd.DataFrame) -> pd.DataFrame:
 
 def _loss(results: Results, family: str) -> str:
     if results.is_published:
-        return "loss that Table 5\npredicts (nats per unit)"
+        return "loss that Table 5\npredicts (nats per token)"
     return f"loss, {style.label(family)}\n(nats per token)"
 
 

@@ -46,9 +46,11 @@ def draw(results: Results) -> Figure:
 def caption(results: Results) -> str:
     """What the figure shows, in numbers."""
     rows = numbers(results)
+    band = ", with the 95 % band of the largest size" if rows["low"].notna().any() else ""
     text = [
-        "Loss against training tokens D when only so many of them are distinct (vertical line). Lines: L(N′, D′), with "
-        "the 95 % band of the largest size; dots: L(N, D), as if all tokens were fresh."
+        "Loss against training tokens D when only so many of them are distinct (vertical line U). Lines: L(N′, D′)"
+        f"{band}; dots: L(N, D), as if all tokens were fresh. Left of the line nothing repeats; the two differ there "
+        "where N exceeds U_N, the size that suits so few tokens: N′ < N counts the parameters beyond it for less."
     ]
     if results.is_published:
         text.append("No losses of runs are published: these are curves of the constants printed in Table 5.")

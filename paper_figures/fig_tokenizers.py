@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import evidence
+from analysis import evidence, parametric
 from paper_figures import marks, style
 from paper_figures.results import Results
 
@@ -63,8 +63,8 @@ def caption(results: Results) -> str:
         return (
             "Not published as numbers. In their stead the frontiers of the constants printed in Table 5, "
             "L(N_opt(C), D_opt(C)) with C = 6ND. In which unit the losses of unigram pieces were taken is not stated, "
-            "so the heights of the two curves must not be compared, only how they fall. No accuracies or exponents of "
-            "unigram models are published."
+            "so each curve has axes of its own: heights must not be compared, only how they fall. No "
+            "accuracies or exponents of unigram models are published."
         )
     text = [
         "Tokenizers of the same speech against training compute C = 6ND; lines join the best run so far, except at "
@@ -82,16 +82,17 @@ def caption(results: Results) -> str:
 
 def _frontiers(results: Results) -> Figure:
     rows = numbers(results)
-    figure, (axes,) = style.new(1, 1, 2.6)
-    for family, points in rows.groupby("family", sort=False):
-        marks.line(axes, points, "flops_6n", family, label=style.label(family))
+    figure, panels = style.wrapped(len(SHOWN), 2.4)
+    for axes, (family, points) in zip(panels, rows.groupby("family", sort=False), strict=True):
+        marks.line(axes, points, "flops_6n", family)
         decades = points[np.isclose(np.log10(points["flops_6n"]) % 1, 0)]
         axes.plot(decades["flops_6n"], decades["value"], style.look(family).marker, color=style.look(family).colour)
-    style.loss_axis(axes)
-    axes.set_ylabel("loss (nats per token of its own;\nunit of the unigram loss not stated)")
-    axes.text(0.03, 0.03, "curves from printed constants,\nno losses published", transform=axes.transAxes, fontsize=6.2)
-    style.compute_axis(axes)
-    axes.legend(loc="upper right")
+        style.loss_axis(axes)
+        unit = results.fit(parametric.LAW, family).conventions["loss"]
+        axes.set(title=style.label(family), ylabel=f"loss ({unit.replace('not', 'unit not')})")
+        note = "curve from printed constants,\nno losses published"
+        axes.text(0.03, 0.03, note, transform=axes.transAxes, fontsize=6.2)
+        style.compute_axis(axes)
     return figure
 
 

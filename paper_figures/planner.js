@@ -133,7 +133,7 @@ function cards() {
     if (epochs) made.push(card("out-epochs", "Epochs D / U", given(epochs), count));
     const note = repeats ? `${nats(fresh.value)} on fresh tokens` : "";
     made.push(
-      card("out-loss", [`Loss, ${units(loss.measure)} `, mark(plan.lossFit.status)], plan.nats, nats, note),
+      card("out-loss", [`Loss, ${lossUnit(loss)} `, mark(plan.lossFit.status)], plan.nats, nats, note),
     );
   }
   const hours = deviceHours(asked.flops),
@@ -175,6 +175,12 @@ function valueCell(found, shown, ...more) {
   return element("td", { class: "number" }, shown(found.value), small ? element("small", {}, small) : "", ...more);
 }
 
+/* A score with its interval below, and the law that it is from where that is another one than asked. */
+function scoreCell(score, named) {
+  if (!score) return cell("\u2013");
+  return element("td", { class: "number" }, scoreShown(score), element("small", {}, scoreRange(score)), named);
+}
+
 function scoreTable() {
   if (!plan.scores.length) return [];
   const laws = Object.keys(SCORE_LAWS).filter((law) => plan.scores.some((score) => score.fit.law === law));
@@ -189,9 +195,9 @@ function scoreTable() {
           element(
             "div",
             { "data-score": `${benchmark}.${scoreKey(score.fit)}`, "data-value": score.value },
-            `${percent(score.value)} `,
+            `${scoreShown(score)} `,
             mark(score.fit.status),
-            element("small", {}, range(score, percent)),
+            element("small", {}, scoreRange(score)),
           ),
         ),
       );
@@ -201,7 +207,7 @@ function scoreTable() {
   return table("Scores", ["Benchmark", "Chance", ...laws.map((law) => SCORE_LAWS[law].title)], rows, "");
 }
 
-/* The same question to every family; where one cannot answer, its cells are empty. */
+/* The same question to every family, with what each answer rests on; where one cannot answer, its cells are empty. */
 function familyTable() {
   const fitted = [...families.values()].filter((family) => statusesOf(family).length);
   if (fitted.length < 2) return [];
@@ -212,26 +218,26 @@ function familyTable() {
     const score = other.scores.find((each) => each.fit === law),
       named = law && law.law !== plan.law?.law ? element("small", {}, SCORE_LAWS[law.law].title) : "";
     const used = [other.loss, score?.fit].filter((fit) => fit);
-    const far = reached ? extrapolated(used, asked.flops.value).replace(" the runs", "") : "";
+    const cautions = shortCautions(other, score, used).join("; ");
     const marks = statusesOf(family).flatMap((status) => [mark(status), " "]);
     return [
-      rowHead(`${nameOf(family.name)} `, ...marks),
-      valueCell(reached && asked.flops, power, far ? element("small", {}, far) : ""),
+      rowHead(`${nameOf(family.name)} `, ...marks, element("small", { class: "caution" }, cautions)),
+      valueCell(reached && asked.flops, power),
       valueCell(reached && asked.params, count),
       valueCell(reached && asked.tokens, count),
-      valueCell(reached && asked.ratio, count),
       valueCell(other.nats, nats),
-      valueCell(score, percent, score ? named : ""),
+      scoreCell(score, named),
       valueCell(reached && deviceHours(asked.flops), hoursShown),
     ];
   });
   const scored = question.benchmark ? nameOf(question.benchmark) : "Score";
-  const titles = ["Family", "C, FLOPs", "N", "D", "D / N", "Loss", scored, "GPU-hours"];
+  const titles = ["Family", "C, FLOPs", "N", "D", "Loss", scored, "GPU-hours"];
   return table(
     "Every family, asked the same",
     titles,
     rows,
-    "Losses of families with different tokens do not compare; scores do. Beyond: the runs behind the laws.",
+    "Losses of families with different tokens do not compare; scores do. Beyond and below: the runs behind the laws. " +
+      "U ignored: no law of repeated data. Flagged: see the laws of that family.",
     fitted.indexOf(plan.family),
   );
 }
@@ -327,6 +333,9 @@ function render() {
   at("scores").replaceChildren(...scoreTable());
   at("families").replaceChildren(...familyTable());
   at("laws").replaceChildren(...lawTable());
+  const [counted, unit] = conventionsOf(plan);
+  at("counted").textContent = counted;
+  at("loss-unit").textContent = unit;
   drawCharts();
 }
 

@@ -138,7 +138,7 @@ function drawLoss(svg, plan) {
     room = 0.06 * (high - low);
   const shown = (value, digits) => value.toFixed(digits);
   const range = { low: low - room, high: high + room };
-  const chart = frame(svg, { decades, ...range, label: units(loss.measure), shown, runs });
+  const chart = frame(svg, { decades, ...range, label: `loss (${lossUnit(loss)})`, shown, runs });
   if (E >= low) drawLevel(chart, E, `E = ${constant(E)}`, true);
   drawCurve(chart, xs, found, { class: "first" });
   if (plan.nats) drawPoint(chart, flops, plan.nats.value, nats(plan.nats.value), true);
@@ -179,7 +179,7 @@ function drawScores(svg, plan) {
   if (target !== null) drawLevel(chart, target, "target", true);
   for (const [fit, found] of curves) drawCurve(chart, xs, found, { class: fit.law, dashes: DASHES[fit.law] });
   const chosen = plan.scores.find((score) => score.fit === plan.law);
-  if (chosen) drawPoint(chart, flops, chosen.value, percent(chosen.value), false);
+  if (chosen) drawPoint(chart, flops, chosen.value, scoreShown(chosen), false);
   const bands = fits.some((fit) => fit.draws.length) ? " Bands: 95\u202f%." : "";
   return `${nameOf(benchmark)} of the best allocation, as each law has it.${bands}`;
 }

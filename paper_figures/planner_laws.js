@@ -69,8 +69,9 @@ function quantile(sorted, share) {
 
 const LEAST_DRAWS = 40;
 
-/* [low, high]: bias-corrected percentiles of Student's t, as `bootstrap.interval` has them and says why. */
-function interval(point, draws, freedom) {
+/* [low, high]: bias-corrected percentiles of Student's t, as `bootstrap.interval` has them and says why; draws
+   that were reflected at the point need no correction. */
+function interval(point, draws, freedom, reflected) {
   const width = studentQuantile(freedom);
   const sorted = Float64Array.from(draws).sort();
   let below = 0,
@@ -80,8 +81,8 @@ function interval(point, draws, freedom) {
     tied += draw === point ? 1 : 0;
   }
   const share = (below + tied / 2) / sorted.length;
-  const shift =
-    tied / sorted.length > 0.05 ? 0 : 2 * normalQuantile(Math.min(Math.max(share, 0.025), 0.975));
+  const isShifted = !reflected && tied / sorted.length <= 0.05;
+  const shift = isShifted ? 2 * normalQuantile(Math.min(Math.max(share, 0.025), 0.975)) : 0;
   const low = quantile(sorted, normal(shift - width)),
     high = quantile(sorted, normal(shift + width));
   return [Math.min(low, point), Math.max(high, point)];
@@ -119,7 +120,13 @@ function estimate(fits, follows) {
     if (!Number.isNaN(drawn)) values.push(drawn);
   }
   if (values.length < LEAST_DRAWS) return { value, low: null, high: null };
-  const [low, high] = interval(value, values, Math.min(...known.map((fit) => fit.freedom)));
+  const freedom = Math.min(...known.map((fit) => fit.freedom));
+  const [low, high] = interval(
+    value,
+    values,
+    freedom,
+    known.some((fit) => fit.reflected),
+  );
   return { value, low, high };
 }
 

@@ -72,31 +72,38 @@ function scoreLaw(family, question, loss) {
   return laws.find((fit) => scoreKey(fit) === question.law) ?? laws.find((fit) => fit.law === law) ?? laws[0];
 }
 
-/* The compute at which a law reaches a score, as a fraction. */
-function flopsOfScore(fit, loss, score, chance) {
+/* The compute at which a law reaches a score, as a fraction: of the constants of the law of loss and of its own. */
+function flopsOfScore(fit, score, chance) {
   const law = SCORE_LAWS[fit.law];
-  if (law.of === "compute") return estimate([fit], (p) => law.inverse(p, score, chance));
-  return estimate([loss, fit], (l, p) => flopsOfLoss(l, law.inverse(p, score, chance)));
+  if (law.of === "compute") return (l, p) => law.inverse(p, score, chance);
+  return (l, p) => flopsOfLoss(l, law.inverse(p, score, chance));
 }
 
 /* Whether some compute is asked for: a score out of reach takes infinite FLOPs, one below all that the law gives 0. */
 const isReached = (asked) => Number.isFinite(asked.flops.value) && asked.flops.value > 0;
 
 /* {flops, params, tokens, ratio, optimal}: what is trained; null where the family's laws cannot say. A number that
-   the laws cannot give is null. */
+   the laws cannot give is null. `best` estimates what follows from the constants and their best N and D; for a score
+   the compute differs with the constants, and so do N and D. */
 function allocationAsked(family, question, loss) {
   const { mode, params, tokens } = question;
   if (mode === "model") return loss ? allocationGiven(loss, params, tokens) : null;
-  let flops = given(question.flops);
+  let flops = given(question.flops),
+    fits = [loss],
+    flopsOf = () => flops.value;
   if (mode === "target") {
     const fit = scoreLaw(family, question, loss);
     if (!fit) return null;
-    flops = flopsOfScore(fit, loss, question.target / 100, chanceOf(family, question.benchmark));
+    flopsOf = flopsOfScore(fit, question.target / 100, chanceOf(family, question.benchmark));
+    fits = [loss, fit];
+    const alone = SCORE_LAWS[fit.law].of === "compute";
+    flops = alone ? estimate([fit], (p) => flopsOf(null, p)) : estimate(fits, flopsOf);
   }
   const asked = { flops, params: null, tokens: null, ratio: null, optimal: true };
   if (!loss || !isReached(asked)) return asked;
-  const best = (read) => estimate([loss], (p) => read(...optimum(p, flops.value)));
-  return { ...asked, params: best((n) => n), tokens: best((n, d) => d), ratio: best((n, d) => d / n) };
+  const best = (read) => estimate(fits, (l, p) => read(l, ...optimum(l, flopsOf(l, p))));
+  const found = { params: best((l, n) => n), tokens: best((l, n, d) => d), ratio: best((l, n, d) => d / n) };
+  return { ...asked, ...found, best };
 }
 
 /* The same where parameters, tokens or both are given; the missing one is the best partner of the other. */
@@ -135,7 +142,8 @@ function planOf(family, question, benchmarks = benchmarksOf(family)) {
     const clamped = plan.lossFit.conventions.clamps !== "none";
     plan.lossOf = plan.repeats ? (p) => repeatedLoss(p, n, d, unique, clamped) : freshOf;
     plan.fresh = estimate([loss], freshOf);
-    plan.nats = estimate([plan.lossFit], plan.lossOf);
+    const ofBest = asked.best && !plan.repeats; // where the compute differs with the constants, so does the loss
+    plan.nats = ofBest ? asked.best(parametricLoss) : estimate([plan.lossFit], plan.lossOf);
   }
   plan.onFrontier = asked.optimal && !plan.repeats;
   for (const benchmark of benchmarks) {
@@ -147,7 +155,8 @@ function planOf(family, question, benchmarks = benchmarksOf(family)) {
   return plan;
 }
 
-/* The score that a law gives for a plan, between 0 and 1; `passes`: the law itself, or its interval, goes beyond 1.
+/* The score that a law gives for a plan, between 0 and 1; `passes`: the law itself, or its interval, leaves them, so
+   that without the law's own value there is none to show.
    Off the frontier, a law of compute is asked at the compute whose best allocation has the same loss. */
 function scoreOf(plan, fit, chance) {
   const law = SCORE_LAWS[fit.law],
@@ -157,6 +166,8 @@ function scoreOf(plan, fit, chance) {
   else if (plan.onFrontier || !plan.loss) found = estimate([fit], (p) => law.score(p, flops, chance));
   else found = estimate([plan.lossFit, fit], (l, p) => law.score(p, flopsOfLoss(l, plan.lossOf(l)), chance));
   const cut = (value) => (value === null ? null : Math.min(Math.max(value, 0), 1));
-  const passes = found.value > 1 ? "the law" : found.high > 1 ? "the interval" : "";
+  const leaves = (value) => value !== null && value !== cut(value);
+  const isBeyond = leaves(found.value),
+    passes = isBeyond ? "the law" : leaves(found.low) || leaves(found.high) ? "the interval" : "";
   return { value: cut(found.value), low: cut(found.low), high: cut(found.high), passes };
 }

@@ -1,6 +1,7 @@
 /* Numbers and cautions in words. In: numbers, a plan. Out: text for people, sentences of plain English. */
 "use strict";
 
+const MOST_EPOCHS = 10; // of the runs that Cuervo & Marxer 2024 fitted Eq. 8 to; a law of others has no record of it
 const MINUS = "\u2212",
   TIMES = "\u2009\u00d7\u2009",
   THIN = "\u202f";
@@ -34,6 +35,26 @@ const percent = (share) => `${(100 * share).toFixed(1)}${THIN}%`.replace("-", MI
 const nats = (value) => value.toFixed(3);
 const units = (measure) => measure.replaceAll("_", " ");
 
+/* The unit of a loss, as far as it is told. */
+function lossUnit({ measure, conventions }) {
+  if (conventions.loss_unit) return conventions.loss_unit;
+  return measure.startsWith("nats_per_") && conventions.loss !== "not stated" ? units(measure) : "unit not stated";
+}
+
+/* What N, D and losses of the family are, in two sentences. */
+function conventionsOf({ loss, law }) {
+  const told = (loss ?? law)?.conventions ?? {};
+  let counted = "What N and D count is not recorded with these laws.";
+  if (told.table) counted = `N and D are the columns ${told.N} and ${told.D} of ${told.table}.`;
+  else if (told.N === "params_total")
+    counted = "N is all parameters with the tied embedding counted once, D the tokens seen in training.";
+  else if (told.N) counted = `N: ${told.N}. D: ${told.D}.`;
+  if (!loss) return [counted, "No law of loss."];
+  const read = told.loss_read_from ? `, read from ${told.loss_read_from}` : "",
+    unit = lossUnit(loss);
+  return [counted, `The loss of this family: ${unit}${read}.`];
+}
+
 /* Three significant digits, for constants. */
 function constant(value) {
   const size = Math.abs(value);
@@ -63,6 +84,33 @@ function range(found, shown) {
   if (found.low === null) return "";
   return found.high === Infinity ? `${shown(found.low)} or more` : `[${shown(found.low)}, ${shown(found.high)}]`;
 }
+
+/* A score, or where its law leaves 0 to 100 % that it does. */
+function scoreShown({ value, passes }) {
+  if (passes !== "the law") return percent(value);
+  return value > 0 ? `beyond 100${THIN}%` : `below 0${THIN}%`;
+}
+
+/* The interval of a score; none where the law itself leaves 0 to 100 %. */
+const scoreRange = (score) => (score.passes === "the law" ? "" : range(score, percent));
+
+/* What a row of numbers rests on, in few words; `used` are its laws. */
+function shortCautions(plan, score, used) {
+  const { asked, question, epochs } = plan;
+  if (!asked) return ["cannot answer"];
+  if (!isReached(asked)) return ["out of reach"];
+  const far = extrapolated(used, asked.flops.value).replace(" the runs", "");
+  return [
+    far,
+    score && atChance(score) ? "at chance" : "",
+    question.unique && !plan.repeats && !(epochs <= 1) ? "U ignored" : "",
+    isWornOut(plan) ? `${count(epochs)} epochs` : "",
+    used.some((fit) => flagged(fit, "").length) ? "flagged" : "",
+  ].filter((text) => text);
+}
+
+/* Whether tokens are repeated more often than the laws have been seen to hold for. */
+const isWornOut = ({ epochs, repeats }) => Boolean(repeats) && epochs > MOST_EPOCHS;
 
 function cautionsOf(plan) {
   const { loss, asked, question } = plan;
@@ -114,12 +162,18 @@ function ofLoss(plan) {
       lossFit.status === "own"
         ? "The loss law has no resamples"
         : "The constants of the loss law are taken as printed";
-    found.push(`${printed}: N, D, the loss and what follows from it have no interval.`);
+    const isBare = [asked.params, asked.tokens, plan.nats].every((each) => each.low === null);
+    const left = isBare ? "N, D, the loss and what follows from it have no interval" : "intervals leave its error out";
+    found.push(`${printed}: ${left}.`);
   }
   found.push(...flagged(lossFit, "Loss law"));
   if (question.unique && epochs <= 1) found.push("Fewer tokens than unique ones: nothing is repeated.");
   if (epochs > 1 && !repeats)
     found.push("No law of repeated data for this family: the loss is that of tokens never seen before.");
+  if (isWornOut(plan)) {
+    const known = `the published law of repeats had at most ${MOST_EPOCHS} epochs`;
+    found.push(`D / U = ${count(epochs)}: ${known}; this is further out.`);
+  }
   if (repeats && asked.optimal) {
     const missed = question.mode === "target" ? "the score is missed, and " : "";
     found.push(`This suits tokens never seen before: with repeats ${missed}another split of C may do better.`);
@@ -169,7 +223,8 @@ function ofScore(score) {
     const far = value <= chance ? "at or below chance" : "the interval includes chance";
     found.push(`${name}: ${far} (${percent(chance)}), so this says little.`);
   }
-  if (passes) found.push(`${name}: ${passes} passes 100 %, where it cannot hold; cut there.`);
+  if (passes === "the law") found.push(`${name}: ${scoreShown(score)}, where it cannot hold; no score is given.`);
+  else if (passes) found.push(`${name}: the interval leaves 0 to 100 %, where it cannot hold; cut there.`);
   if (!fit.draws.length) found.push(`${name}: no resamples, so no interval.`);
   return [...found, ...flagged(fit, name)];
 }

@@ -99,6 +99,7 @@ def test_repeats_shows_what_fresh_tokens_would_give(grid):
     most = rows["tokens"] == rows["tokens"].max()
     law, fresh = (rows[most & (rows["kind"] == kind)].set_index("params_total")["value"] for kind in ("law", "fresh"))
     assert len(law) == 3 and (law > fresh).all(), "repeated tokens are worth less"
+    assert "95 % band of the largest size" in FIGURES["repeats"].module.caption(grid)
 
 
 def test_a_hindcast_point_is_one_of_its_fit(results):

@@ -301,9 +301,10 @@ class TestInTheBrowser:
             draws = random.lognormal(size=101)
             draws[:20] = draws[0]
             for point in (1.0, 0.3, 50.0, float(draws[0]), float(draws[30])):
-                expected = bootstrap.interval(point, draws, freedom)
-                found = browser.do(f"interval({point!r}, {json.dumps(draws.tolist())}, {freedom})")
-                assert found == pytest.approx(expected, rel=1e-9)
+                for reflected in (False, True):
+                    expected = bootstrap.interval(point, draws, freedom, reflected)
+                    asked = f"{point!r}, {json.dumps(draws.tolist())}, {freedom}, {json.dumps(reflected)}"
+                    assert browser.do(f"interval({asked})") == pytest.approx(expected, rel=1e-9)
         loss, accuracy = own()[:2]
         browser.open(page, "#family=own&flops=1e21")
         low, high = band(loss, lambda p: parametric.loss(p, *optimum(p, 1e21)))
@@ -328,6 +329,15 @@ class TestInTheBrowser:
             assert browser.value("out-hours") == pytest.approx(flops / (989.4e12 * 0.5 * 3600))
             browser.open(page, f"#family=own&flops={flops!r}")
             assert browser.score(f"tstorycloze.{law}.own") == pytest.approx(0.79, rel=1e-9)
+        browser.open(page, "#family=own&benchmark=tstorycloze&target=79&law=accuracy_compute.own")
+        loss, accuracy = own()[:2]
+        drawn = [[dict(zip(fit.params, row, strict=True)) for row in fit.draws] for fit in (loss, accuracy)]
+        pairs = [(loss.params, accuracy.params), *zip(*drawn, strict=True)]
+        planned = [optimum(p, (0.79 / q["Q0"]) ** (1 / q["gamma"])) for p, q in pairs]
+        for name, values in zip(("params", "tokens"), zip(*planned, strict=True), strict=True):
+            expected = bootstrap.interval(values[0], values[1:], min(loss.freedom, accuracy.freedom))
+            ends = browser.do(f"[plan.asked.{name}.low, plan.asked.{name}.high]")
+            assert ends == pytest.approx(expected, rel=1e-9)
         browser.open(page, "#family=own&benchmark=tstorycloze&target=90&law=accuracy_sigmoid.own")
         assert "above what this law can reach: it ends at 81.4" in browser.text("cautions")
         assert not browser.do("document.getElementById('out-params')")
@@ -356,6 +366,42 @@ class TestInTheBrowser:
         browser.open(page, "#family=speech&flops=1e20")
         assert "taken as printed" in browser.text("cautions")
         assert "not recorded" in browser.text("cautions")
+
+    def test_scores_that_cannot_be_are_not_shown(self, browser, page):
+        browser.open(page, "#family=own&flops=1e26&benchmark=tstorycloze")
+        score = "document.querySelector('[data-score=\"tstorycloze.accuracy_compute.own\"]').textContent"
+        assert browser.do(score) == "beyond 100\u202f% own"
+        assert "beyond 100\u202f%, where it cannot hold; no score is given" in browser.text("cautions")
+
+    def test_repeats_beyond_what_laws_were_seen_to_hold_for_are_said_in_every_row(self, browser, page):
+        browser.open(page, "#family=speech&flops=1e20&unique=1e9")
+        assert "at most 10 epochs" in browser.text("cautions")
+        rows = browser.do("[...at('families').querySelectorAll('tbody th')].map((row) => row.textContent)")
+        assert "50.5 epochs" in rows[0] and "U ignored" in rows[1] and "flagged" not in rows[0]
+        browser.open(page, "#family=speech&flops=1e20&unique=1e10")
+        assert "at most 10 epochs" not in browser.text("cautions")
+        browser.open(page, "#family=own&flops=1e20&benchmark=tstorycloze&law=accuracy_sigmoid.own")
+        assert "flagged" in browser.do("at('families').querySelector('.chosen th').textContent")
+
+    def test_conventions_are_those_of_each_fit(self, browser, tmp_path):
+        told = {
+            "table": "runs.csv",
+            "N": "weights",
+            "D": "seen",
+            "loss_read_from": "val_ce",
+            "loss_unit": "bits per byte",
+        }
+        fit = replace(own()[0], family="theirs", measure="loss", conventions=RUNS | told)
+        ours = replace(own()[0], conventions=RUNS | {"N": "params_total"})
+        (tmp_path / "theirs.html").write_text(planner.page([fit, ours, *printed("text")], "Planner"), encoding="utf-8")
+        browser.open(tmp_path / "theirs.html", "#family=theirs&flops=1e20")
+        assert browser.text("counted") == "N and D are the columns weights and seen of runs.csv."
+        assert browser.text("loss-unit") == "The loss of this family: bits per byte, read from val_ce."
+        assert "Loss, bits per byte" in browser.text("numbers") and "tied" not in browser.text("answer")
+        browser.open(tmp_path / "theirs.html", "#family=own&flops=1e20")
+        assert "tied embedding counted once" in browser.text("counted")
+        browser.open(tmp_path / "theirs.html", "#family=text&flops=1e20")
+        assert "not recorded" in browser.text("counted")
 
     def test_the_address_keeps_the_question(self, browser, page):
         browser.open(page, "#family=text&flops=1e20&device=A40")
@@ -445,6 +491,9 @@ class TestInTheBrowser:
             for name in ("body", ".hint", "#cautions li", ".mark", "#wrong", ".first"):
                 colour = browser.do(f"getComputedStyle(document.querySelector('{name}')).color")
                 assert contrast(colour, paper) >= 4.5, name
+        browser.call("Emulation.setDeviceMetricsOverride", width=1200, height=740, deviceScaleFactor=1, mobile=False)
+        browser.open(page, "#family=own&target=79&benchmark=tstorycloze&law=accuracy_compute.own")
+        assert browser.do("at('families').querySelector('.wide').scrollWidth - at('families').clientWidth") <= 0
         browser.call("Emulation.clearDeviceMetricsOverride")
         browser.call("Emulation.setEmulatedMedia", features=[])
 

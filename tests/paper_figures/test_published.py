@@ -85,7 +85,12 @@ def test_table_4_is_printed_and_redone_and_the_difference_is_said(published):
 def test_the_printed_slope_is_drawn_through_the_line_that_is_redone(published):
     rows = numbers("performance_compute", published)
     assert (rows.loc[rows["kind"] == "run", "status"] == "re-evaluated").all()
-    assert len(rows[rows["kind"] == "run"]) == 4 * 31
+    runs = rows[rows["kind"] == "run"]
+    assert len(runs) == 4 * 31
+    assert set(runs.loc[runs["part"] == "left out", "name"]) == {"823m-26b", "823m-82b"}
+    of_curves = published.fit("accuracy_compute", f"{evidence.SPEECH}-curves", "sstorycloze")
+    ringed = runs[(runs["part"] == "envelope") & (runs["measure"] == "sstorycloze")]
+    assert set(ringed["name"]) == set(of_curves.kept)
     for measure, gamma in (("sblimp-macro", 0.021), ("sstorycloze", 0.017)):
         own = rows[rows["measure"] == measure]
         slope, law = (own[own["kind"] == kind] for kind in ("printed slope", "law"))
@@ -125,6 +130,10 @@ def test_second_hand_numbers_are_called_so_in_the_figure(published, figures):
     assert "second-hand numbers" in texts(figures["published", "interleaved_scaling"])
 
 
+def test_no_band_is_promised_where_none_is_drawn(published):
+    assert "band" not in FIGURES["repeats"].module.caption(published)
+
+
 def test_the_ablations_are_those_printed(published):
     rows = numbers("interleaved_ablation", published).set_index(["table", "model", "measure", "form"])["value"]
     assert rows["spiritlm_table6", "no interleaving", "tstorycloze", "T2S"] == pytest.approx(0.575)
@@ -138,6 +147,12 @@ def test_the_comparison_has_prints_and_the_reevaluation(published):
     best = rows.loc[("published", "Cuervo & Marxer best model")]
     assert list(best[["sblimp", "tstorycloze", "sstorycloze"]]) == pytest.approx([0.613, 0.78, 0.567])
     assert rows.loc[("re-evaluated", "gslm-scaling-823m-82b"), "tstorycloze"] == pytest.approx(0.7793)
+    assert best["sblimp_average"] == "macro" and (rows["sblimp_average"] == "macro").sum() == 3
+
+
+def test_hindcasts_of_all_laws_are_of_the_same_runs(published):
+    held = numbers("hindcast", published)
+    assert set(held["family"]) == {evidence.SPEECH} and held["law"].nunique() == 3
 
 
 def test_our_largest_run_joins_the_comparison_where_it_was_asked_the_same(results):
