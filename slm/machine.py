@@ -29,6 +29,8 @@ class Machine:
     """Beside the JSON lines: `tensorboard`, `wandb`."""
     models: Path | None = None
     """Folder of downloaded checkpoints, each in `<models>/<its name>/`; None: the cache of the Hugging Face hub."""
+    encoders: Path | None = None
+    """Folder of the encoders that were learnt here; None: `slm_root() / "encoders"`."""
     textless_python: Path | None = None
     """Interpreter of an environment in which textlesslib is installed."""
     threads: int | None = None

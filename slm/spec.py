@@ -53,11 +53,59 @@ class CorpusSpec(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Init(Recipe):
+    """A causal language model of transformers: its body under new embeddings, to start from (TWIST); under `Published`
+    the whole of it."""
+
+    checkpoint: str
+    """Its name: on the hub, or of its folder below `Machine.models`; or of a run of ours at the same scale."""
+    revision: str
+    """Its commit on the hub, or the SHA-256 of its weights file; of a run of ours, its fingerprint (12 hex digits)."""
+    keeps_text: bool = later(False)
+    """Whether the rows of its embeddings are kept for the ids of text, which come first in a joint vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedSpec(Recipe):
+    """How a supervised speech tokenizer is learnt: vector quantisation inside the encoder of a Whisper that learns to
+    transcribe (Zeng et al. 2025; GLM-4-Voice report, section 3.1). Its rate is the encoder's: pooling is 50 Hz / rate.
+    """
+
+    learnt_on: CorpusSpec
+    """Speech with transcripts."""
+    codes: int
+    layers: int
+    """Of the encoder; those above the quantiser serve the loss alone."""
+    quantised_after: int
+    """Layers below the pooling and the quantiser."""
+    decoder_layers: int
+    width: int
+    heads: int
+    hidden: int
+    """Inner width of the feed-forward blocks."""
+    block_seconds: float
+    """Attention sees all of its block, and what is before it."""
+    updates: int
+    batch_seconds: float
+    """Speech of an update."""
+    learning_rate: float
+    """Peak."""
+    ctc: float
+    """Weight of the auxiliary CTC loss beside the decoder's cross-entropy; 0.0: none."""
+    commitment: float = 2.5
+    """Weight of the commitment loss: 10 x 0.25, as the released code multiplies them; the report prints 10."""
+    seed: int = 0
+    start: Init | None = None
+    """A Whisper checkpoint to start from; None: from scratch."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderSpec(Recipe):
     """Which frames of speech. Where weights lie on this machine is `Machine`'s business."""
 
-    kind: Literal["mfcc", "logmel", "hubert", "fairseq2", "textless", "given"]
-    """`hubert`: HuBERT, wav2vec2 and WavLM of transformers. `given`: a corpus that comes as labels of its frames."""
+    kind: Literal["mfcc", "logmel", "hubert", "fairseq2", "textless", "given", "whisper_vq"]
+    """`hubert`: HuBERT, wav2vec2 and WavLM of transformers. `given`: a corpus that comes as labels of its frames.
+    `whisper_vq`: states before the quantiser of a supervised tokenizer, whose codebook is the centres."""
     rate_hz: float
     """Frames per second."""
     revision: str
@@ -69,6 +117,8 @@ class EncoderSpec(Recipe):
     """Hidden state that is read: 0 is the input of the first transformer layer, `l` the output of layer l."""
     normalise: bool = False
     """Whether each waveform is brought to zero mean and unit variance first."""
+    supervised: SupervisedSpec | None = later(None)
+    """How a `whisper_vq` encoder of our own was learnt; None where `checkpoint` is published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,20 +143,15 @@ class UnitSpec(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        origins = (self.learnt_on is not None) + (self.published is not None) + (self.encoder.kind == "given")
-        if origins != 1:
-            raise ValueError("units need exactly one origin: centres learnt on a corpus, published centres, or labels")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Init(Recipe):
-    """A causal language model of transformers: its body under new embeddings, to start from (TWIST); under `Published`
-    the whole of it."""
-
-    checkpoint: str
-    """Its name: on the hub, or of its folder below `Machine.models`."""
-    revision: str
-    """Its commit on the hub, or the SHA-256 of its weights file."""
+        own = self.encoder.kind in ("given", "whisper_vq")
+        if (self.learnt_on is not None) + (self.published is not None) + own != 1:
+            raise ValueError(
+                "units need exactly one origin: centres learnt on a corpus, published centres, labels, or a codebook"
+            )
+        if self.encoder.supervised and self.encoder.supervised.codes != self.clusters:
+            raise ValueError(
+                f"{self.clusters} units of a codebook of {self.encoder.supervised.codes}: they are the same"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +176,40 @@ class TokenizerSpec(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpanSpec(Recipe):
+    """Which words of a document are spoken: spans of Poisson lengths, until a share of the words is (Zeng et al. 2025).
+
+    Both defaults are those that Slam (arXiv 2502.15814, section 4.3) states as Zeng's, and SIMS uses; that they count
+    words is SlamKit's choice, and ours.
+    """
+
+    mean_words: float = 10.0
+    """Lambda: mean words of a span."""
+    share: float = 0.3
+    """Eta: share of a document's words that is spoken."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.mean_words > 0 and 0 < self.share < 1):
+            raise ValueError(
+                f"spans of {self.mean_words} words on average, a share of {self.share}: lambda must be above 0, and "
+                f"eta between 0 and 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpokenSpec(Recipe):
+    """Which text-to-token model speaks, and how it is sampled."""
+
+    run: str
+    """Its name among the runs of the scale."""
+    fingerprint: str
+    temperature: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreSpec(Recipe):
     """Recipe of a token store."""
 
@@ -138,9 +217,16 @@ class StoreSpec(Recipe):
     units: UnitSpec | None
     """None for text and for phones, which do not pass through an encoder."""
     tokenizer: TokenizerSpec
-    form: Literal["S", "T", "ST", "TS", "SS", "TT"] | None = later(None)
+    form: Literal["S", "T", "ST", "TS", "SS", "TT", "A", "I", "C"] | None = later(None)
     """Under `joint` tokens, what a document holds: speech, text, or one after the other: of a corpus the same words, of
-    a benchmark the prompt and the ending, of a set of questions the question and the answer to come."""
+    a benchmark the prompt and the ending, of a set of questions the question and the answer to come. `A`: text, then
+    speech, with the places of their words, to be interleaved on line; `I`: interleaved; `C`: a spoken dialogue."""
+    spans: SpanSpec | None = later(None)
+    """Of `I`: which words are spoken. Of `ST` and `TS`: documents are cut into spans, each a document of its own."""
+    spoken: SpokenSpec | None = later(None)
+    """Of `I`: who speaks the spans; None: they are cut from speech that is there."""
+    epochs: int = later(1)
+    """Of `I`: how often each document occurs, every time with other spans."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +235,13 @@ class Source(Recipe):
 
     store: StoreSpec
     weight: float = 1.0
+    final_weight: float | None = later(None)
+    """Its weight at the end of the run, towards which it changes linearly; None: it stays."""
+    loss: Literal["all", "target", "text", "speech"] = later("all")
+    """Which tokens are predicted: all; those that the store marks as targets (the second half of a pair, the answers of
+    a dialogue); of those the text, or the speech."""
+    spans: SpanSpec | None = later(None)
+    """A store of form `A` is interleaved while it is read, anew in every epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,12 @@ end-of-document token; opening costs the same for any size; a torn or altered fi
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -35,6 +37,8 @@ class Document:
     """Of speech; 0 for text that was never spoken."""
     durations: np.ndarray | None = None
     """Frames of each token, for speech."""
+    parts: np.ndarray | None = None
+    """Of each token, whether it is something to be predicted: 0 no, 1 as text, 2 as speech."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class Documents:
     seconds: np.ndarray
     durations: np.ndarray | None = None
     """Frames of each token."""
+    parts: np.ndarray | None = None
+    """See `Document.parts`."""
 
     @staticmethod
     def of(document: Document) -> "Documents":
@@ -62,6 +68,7 @@ class Documents:
             units=np.array(units),
             seconds=np.array(seconds),
             durations=document.durations,
+            parts=document.parts,
         )
 
     def holding(self, token: int) -> str:
@@ -151,6 +158,20 @@ class TokenStore:
             raise ValueError(f"{self.folder}: tokens of {self.spec.tokenizer.kind} have no durations here")
         return np.memmap(self.folder / "durations.bin", dtype="<u2", mode="r")
 
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """Of every token of the store, 0: given, 1: to be predicted as text, 2: as speech; (num_tokens,) uint8. The end
+        of a document is part of what precedes it. `ValueError` for stores without."""
+        if "parts.bin" not in self.manifest["files"]:
+            raise ValueError(f"{self.folder}: nothing tells which of its tokens are targets: its loss is of all")
+        return np.memmap(self.folder / "parts.bin", dtype="<u1", mode="r")
+
+    def array(self, name: str) -> np.ndarray:
+        """A side array, memory-mapped; `ValueError` for stores without."""
+        if f"{name}.npy" not in self.manifest["files"]:
+            raise ValueError(f"{self.folder} holds no {name}: it is of form {self.spec.form}")
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
     def rows(self, name: str) -> list[dict]:
         """A side table: `documents`, `alignment`, `items` or `skips`."""
         return read_jsonl(self.folder / f"{name}.jsonl")
@@ -190,12 +211,14 @@ def write_store(
     side: Mapping[str, Iterable[dict] | Path],
     provenance: dict | None = None,
     frame_hz: float | None = None,
+    arrays: Mapping[str, Callable[[], np.ndarray]] = MappingProxyType({}),
 ) -> TokenStore:
     """Write a store beside `folder` and rename it into place, holding no more of it than is handed over at once.
 
-    `side` holds the rows of the side tables by name, or the file to copy them from, and is read after the documents;
-    `provenance` is what the manifest should tell of the origin; `frame_hz` the clock of the durations, where it is not
-    the encoder's. `ValueError` for ids outside the vocabulary, duplicate document ids or a store without documents.
+    `side` holds the rows of the side tables by name, or the file to copy them from, and is read after the documents,
+    as `arrays` are; `provenance` is what the manifest should tell of the origin; `frame_hz` the clock of the durations,
+    where it is not the encoder's. `ValueError` for ids outside the vocabulary, duplicate document ids or a store
+    without documents.
     """
     folder, beside = Path(folder), Path(folder).with_name(f".{Path(folder).name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -203,6 +226,8 @@ def write_store(
     try:
         index = _write_tokens(beside, spec.tokenizer.vocabulary, documents)
         counts = {name: _write_side(beside / f"{name}.jsonl", rows) for name, rows in side.items()}
+        for name, array in arrays.items():
+            np.save(beside / f"{name}.npy", array(), allow_pickle=False)
         assert counts.get("documents") in (None, len(index)), "the rows of `documents` are those of the store, in order"
         frame_hz = frame_hz or (spec.units.encoder.rate_hz if spec.units else None)
         told = {"skipped": counts.get("skips", 0), "frame_hz": frame_hz, "provenance": provenance or {}}
@@ -219,13 +244,18 @@ def _write_tokens(folder: Path, vocabulary: int, documents: Iterable[Document | 
     """Write `tokens.bin`, `documents.idx` and, where documents have them, `durations.bin`; the index."""
     dtype, seen, start = _dtype(vocabulary), set(), 0
     parts = [np.zeros(0, dtype=_INDEX)]
-    with open(folder / "tokens.bin", "wb") as tokens, open(folder / "durations.bin", "wb") as durations:
+    names = ("tokens.bin", "durations.bin", "parts.bin")
+    with ExitStack() as stack:
+        tokens, durations, parts_ = (stack.enter_context(open(folder / name, "wb")) for name in names)
         for given in documents:
             some = Documents.of(given) if isinstance(given, Document) else given
             _check(some, vocabulary, seen)
             tokens.write(_with_ends(some.tokens, some.counts, vocabulary - 1, dtype).tobytes())
             if some.durations is not None:
                 durations.write(_with_ends(some.durations, some.counts, 0, "<u2").tobytes())
+            if some.parts is not None:
+                last = some.parts[np.cumsum(some.counts) - 1]
+                parts_.write(_with_ends(some.parts, some.counts, last, "<u1").tobytes())
             rows = np.zeros(len(some.ids), dtype=_INDEX)
             rows["tokens"], rows["units"], rows["seconds"] = some.counts + 1, some.units, some.seconds
             rows["start"] = start + np.cumsum(rows["tokens"]) - rows["tokens"]
@@ -234,19 +264,20 @@ def _write_tokens(folder: Path, vocabulary: int, documents: Iterable[Document | 
     index = np.concatenate(parts)
     if not len(index):
         raise ValueError("no documents; is the corpus empty, or were all of them skipped?")
-    if not (folder / "durations.bin").stat().st_size:
-        (folder / "durations.bin").unlink()
+    for name in names:
+        if not (folder / name).stat().st_size:
+            (folder / name).unlink()
     (folder / "documents.idx").write_bytes(index.tobytes())
     return index
 
 
-def _with_ends(stream: np.ndarray, counts: np.ndarray, end: int, dtype: str) -> np.ndarray:
-    """The stream with `end` after each document."""
+def _with_ends(stream: np.ndarray, counts: np.ndarray, end: int | np.ndarray, dtype: str) -> np.ndarray:
+    """The stream with `end`, or that of the document, after each document."""
     ends = np.cumsum(counts + 1) - 1
     inside = np.ones(len(stream) + len(counts), dtype=bool)
     inside[ends] = False
-    found = np.full(len(inside), end, dtype=dtype)
-    found[inside] = stream
+    found = np.empty(len(inside), dtype=dtype)
+    found[ends], found[inside] = end, stream
     return found
 
 

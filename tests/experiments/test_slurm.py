@@ -122,7 +122,10 @@ def test_a_disturbed_array_gives_the_numbers_of_a_calm_sweep(prepared, tmp_path)
     time.sleep(1)
     subprocess.run(["slurmctld"], check=True)
     wait_for(lambda: subprocess.run(["sinfo"], capture_output=True).returncode == 0, 60, root)
-    slurm("scontrol", "update", f"JobId={array}_{tasks[long.name]}", "TimeLimit=1")
+    elapsed = slurm("squeue", "--noheader", "--jobs", f"{array}_{tasks[long.name]}", "--format", "%M")
+    minutes = int(elapsed.split(":")[-2])
+    # soon enough to be told at once, and late enough to be able to leave, however slow the machine was until here
+    slurm("scontrol", "update", f"JobId={array}_{tasks[long.name]}", f"TimeLimit={minutes + 2}")
     wait_for(lambda: "saved; requeueing" in logs(root), 120, root)
     longer = ["scontrol", "update", f"JobId={array}_{tasks[long.name]}", "TimeLimit=30"]
     wait_for(lambda: subprocess.run(longer, capture_output=True).returncode == 0, 60, root)  # not while it is requeued
