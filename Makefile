@@ -6,7 +6,7 @@ BIN := .venv/bin
 SCALE := micro
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-fairseq2 check figures clean
+.PHONY: demo interleaved test test-fairseq2 check figures clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m data prepare --scale $(SCALE)
@@ -14,6 +14,15 @@ demo: $(INSTALLED)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
 	$(BIN)/python -m analysis fit --scale $(SCALE)
 	$(BIN)/python -m data compare --scale $(SCALE)
+	$(BIN)/python -m paper_figures --scale $(SCALE)
+
+# Speech and text: supervised tokenizers, models that speak text, interleaved stores, then the study; see the README.
+interleaved: $(INSTALLED)
+	$(BIN)/python -m data prepare '*/vq*' '*-[ST]/joint-vq*' '*-[ST][ST]/joint-vq*' '*-A/joint-vq*' '*/text' --scale $(SCALE)
+	$(BIN)/python -m experiments train text-to-token --scale $(SCALE)
+	$(BIN)/python -m data prepare '*-I*/joint-vq*' --scale $(SCALE)
+	$(BIN)/python -m experiments train interleaved --scale $(SCALE)
+	$(BIN)/python -m analysis collect --scale $(SCALE)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 test: $(INSTALLED)

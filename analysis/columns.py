@@ -36,6 +36,7 @@ RUNS = LABELS | {
     "params_total": "N: all parameters, the tied embedding once",
     "params_non_embedding": "parameters without the embedding",
     "tokens": "D: training tokens, repeats counted",
+    "interleaved_tokens": "of D, tokens of interleaved speech and text; empty: not recorded",
     "unique_tokens": "U: distinct training tokens, counted over the windows that the run was given",
     "epochs": "D / U, at least 1: 1 means that no token was seen twice",
     "steps": "updates",

@@ -132,6 +132,8 @@ def _run_row(log: RunLog, spec: RunSpec) -> dict:
         done = log.done
         steps, tokens, wall, store = (done[key] for key in ("steps", "tokens", "seconds", "validation"))
         unique = sum(source["unique_tokens"] for source in done["sources"])
+        seen = zip(spec.mix, done["sources"], strict=True)
+        interleaved = sum(told["tokens"] for source, told in seen if source.spans or source.store.form == "I")
         if tokens != spec.train.tokens:
             raise ValueError(f"{tokens:,} tokens were seen, spec.json asks for {spec.train.tokens:,}; train it anew")
     with _naming(log.folder / "env.json"):
@@ -151,6 +153,7 @@ def _run_row(log: RunLog, spec: RunSpec) -> dict:
         "params_total": params_total(model),
         "params_non_embedding": params_non_embedding(model),
         "tokens": tokens,
+        "interleaved_tokens": interleaved,
         "unique_tokens": unique,
         "epochs": tokens / unique,
         "steps": steps,

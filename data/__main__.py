@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from data.stores import store_folder, stores
+from data.stores import default_stores, named, store_folder, stores
 from slm import command
 from slm.machine import Machine, slm_root, usable_cores
 from slm.store import TokenStore
@@ -20,7 +20,10 @@ from slm.store import TokenStore
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 Scale = Annotated[str, typer.Option(help="micro: own stories; mini: real files; paper: published; tiny: a test.")]
 Corpora = Annotated[Path | None, typer.Option(help="Folder of the real corpora, as their publishers ship them.")]
-Only = Annotated[list[str] | None, typer.Argument(help="Stores, e.g. stories-train/units; all of the scale if none.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Argument(help="Stores, e.g. stories-train/units or '*/vq25'; none: all but mixed speech and text."),
+]
 
 
 @app.command("list")
@@ -64,7 +67,7 @@ def prepare(
     from data.prepare import prepare_all, prepare_shard
     from data.workshop import Workshop
 
-    names = list(only or stores(scale))
+    names = named(scale, list(only)) if only else default_stores(scale)
     machine = Machine(accelerator=accelerator, models=models, textless_python=textless_python)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:

@@ -1,22 +1,24 @@
-"""The k-means centres of a recipe of units: found where they are published, or learnt once and kept.
+"""The centres of a recipe of units: k-means or a tokenizer's codebook, published, or learnt once and kept.
 
-In: a `UnitSpec`. Out: a file of centres that carries its encoder's fingerprint, below `encoders/`. Frames are drawn
-from shards on disk, so that memory is bounded; a kill costs at most the shards under way.
+In: a `UnitSpec`. Out: a file of centres that carries its encoder's fingerprint, below `encoders/`. Frames and log-mels
+wait in shards on disk, so that memory is bounded; a kill costs at most the shards under way, or a tokenizer's training.
 """
 
 import io
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from data import documents as sources
-from data.units import MOST_SKIPPED, digest, frames_of
+from data.units import MOST_SKIPPED, digest, frames_of, speech_of
 from data.utterance import Utterance
 from data.workshop import Workshop
-from slm.atomic import exclusive, write_bytes, write_json
+from slm.atomic import exclusive, read_jsonl, write_bytes, write_json, write_jsonl
 from slm.machine import Machine
-from slm.spec import EncoderSpec, UnitSpec, fingerprint, to_json
+from slm.spec import CorpusSpec, EncoderSpec, UnitSpec, fingerprint, to_json
 from slm.speech.centres import Centres, read_published, save_centres
 from slm.speech.encoder import encoder, published_centres_path
 from slm.speech.kmeans import fit_centres
@@ -24,7 +26,7 @@ from slm.speech.kmeans import fit_centres
 MOST_FRAME_BYTES = 2 << 30
 """Frames that k-means is learnt on, at most; of more speech a seeded sample is taken (a choice)."""
 _SHARD_DOCUMENTS = 20
-_FRAMES = ".frames"
+_FRAMES, _LOG_MELS = ".frames", ".log-mels"
 
 
 def centres_of(shop: Workshop, units: UnitSpec) -> Path | None:
@@ -38,8 +40,12 @@ def centres_of(shop: Workshop, units: UnitSpec) -> Path | None:
     path = folder / "centres.safetensors"
     with exclusive(folder.with_name(f"{folder.name}.lock")):
         if not (folder / "recipe.json").exists():  # written last
+            if units.encoder.supervised:
+                _learn_tokenizer(shop, units.encoder)
             made = encoder(units.encoder, shop.machine).fingerprint
-            told = _published(shop, units, path, made) if units.published else _learnt(shop, units, path, made)
+            is_codebook = units.encoder.kind == "whisper_vq"
+            way = _codebook if is_codebook else _published if units.published else _learnt
+            told = way(shop, units, path, made)
             write_json(folder / "recipe.json", to_json(units) | told)
             shutil.rmtree(folder / _FRAMES, ignore_errors=True)
     return path
@@ -59,22 +65,64 @@ def _published(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
     return {"encoder_fingerprint": made}
 
 
+def _codebook(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
+    array = encoder(units.encoder, shop.machine).codebook
+    if len(array) != units.clusters:
+        raise ValueError(f"the codebook of {units.encoder.checkpoint} has {len(array)} codes, not {units.clusters}")
+    save_centres(path, Centres(array=array, encoder=made))
+    return {"encoder_fingerprint": made}
+
+
+def _learn_tokenizer(shop: Workshop, spec: EncoderSpec) -> None:
+    """The supervised tokenizer of a recipe, learnt if it is not there; jobs that want the same one wait."""
+    from slm.speech.supervised import Heard, learn_tokenizer, mels_of
+    from slm.speech.whisper_vq import shape_of, tokenizer_folder
+
+    folder = tokenizer_folder(spec, shop.machine)
+    with exclusive(folder.with_name(f"{folder.name}.lock")):
+        if (folder / "recipe.json").exists():  # written last
+            return
+        shape = shape_of(spec, mels_of(spec, shop.machine))
+        write = partial(_write_log_mels, shape.mels)
+        title = f"log-mels for a tokenizer of {shape.codes} codes at {spec.rate_hz:g} Hz"
+        documents = []
+        for file in _shards(shop, spec.supervised.learnt_on, folder / _LOG_MELS, write, title):
+            log_mels, rows = np.load(file, mmap_mode="r", allow_pickle=False), read_jsonl(file.with_suffix(".jsonl"))
+            parts = np.split(log_mels, np.cumsum([row["frames"] for row in rows])[:-1])
+            documents += [Heard(log_mels=part, text=row["text"]) for part, row in zip(parts, rows, strict=True)]
+        task = shop.progress.add_task("speech tokenizer, updates", total=spec.supervised.updates)
+
+        def watch(updates: int, loss: float) -> None:
+            shop.progress.update(task, completed=updates)
+
+        learn_tokenizer(folder, documents, spec, shop.machine, watch)
+        shop.progress.remove_task(task)
+        shutil.rmtree(folder / _LOG_MELS)
+
+
+def _write_log_mels(mels: int, utterances: tuple[Utterance, ...], path: Path) -> list[str]:
+    """Write a shard of log-mels (T, mels), as float16, and its texts; what is wrong with utterances that gave none."""
+    from slm.speech.transcriber import plain_text
+    from slm.speech.whisper_vq import own_log_mels
+
+    found, rows, reasons = [np.zeros((0, mels), np.float16)], [], []
+    for utterance in utterances:
+        try:
+            log_mels = own_log_mels(speech_of(utterance).waveform, mels)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        found.append(log_mels.astype(np.float16))
+        rows.append({"id": utterance.id, "frames": len(log_mels), "text": plain_text(utterance.text or "")})
+    write_jsonl(path.with_suffix(".jsonl"), rows)
+    _write_array(path, np.concatenate(found))  # last: the shard is there
+    return reasons
+
+
 def _learnt(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
-    shards = path.parent / _FRAMES
-    utterances = list(sources.documents(units.learnt_on, shop.corpora))
-    parts = [tuple(utterances[i : i + _SHARD_DOCUMENTS]) for i in range(0, len(utterances), _SHARD_DOCUMENTS)]
-    names = (f"{number:06d}-{digest(part, shop.corpora)}.npy" for number, part in enumerate(parts))
-    files = [shards / name for name in names]
-    missing = [job for job in zip(parts, files, strict=True) if not job[1].exists()]
-    jobs = [(part, units.encoder, shop.machine, file) for part, file in missing]
     title = f"frames for {units.clusters} centres of {units.encoder.kind}"
-    bad = [reason for reasons in shop.spread(_write_frames, jobs, len(jobs), title) for reason in reasons]
-    if len(bad) > MOST_SKIPPED * len(utterances):
-        shutil.rmtree(shards)  # so that a mended corpus is read anew
-        raise ValueError(
-            f"{len(bad)} of the {len(utterances)} documents of {units.learnt_on.name} that centres are learnt on are "
-            f"unusable, the first because: {bad[0]}"
-        )
+    write = partial(_write_frames, units.encoder, shop.machine)
+    files = _shards(shop, units.learnt_on, path.parent / _FRAMES, write, title)
     frames = sample(files, MOST_FRAME_BYTES, units.seed)
     task = shop.progress.add_task(f"k-means, {units.clusters} centres of {len(frames):,} frames", total=None)
     fit = fit_centres(frames, units.clusters, units.seed, shop.machine.device())
@@ -84,13 +132,39 @@ def _learnt(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
     return {"encoder_fingerprint": made} | found
 
 
-def _write_frames(utterances: tuple[Utterance, ...], spec: EncoderSpec, machine: Machine, path: Path) -> list[str]:
+def _shards(
+    shop: Workshop,
+    corpus: CorpusSpec,
+    folder: Path,
+    write: Callable[[tuple[Utterance, ...], Path], list[str]],
+    title: str,
+) -> list[Path]:
+    """The shards of a corpus, in order, those that are missing written by worker processes."""
+    utterances = list(sources.documents(corpus, shop.corpora))
+    parts = [tuple(utterances[i : i + _SHARD_DOCUMENTS]) for i in range(0, len(utterances), _SHARD_DOCUMENTS)]
+    files = [folder / f"{number:06d}-{digest(part, shop.corpora)}.npy" for number, part in enumerate(parts)]
+    jobs = [job for job in zip(parts, files, strict=True) if not job[1].exists()]
+    bad = [reason for reasons in shop.spread(write, jobs, len(jobs), title) for reason in reasons]
+    if len(bad) > MOST_SKIPPED * len(utterances):
+        shutil.rmtree(folder)  # so that a mended corpus is read anew
+        raise ValueError(
+            f"{len(bad)} of the {len(utterances)} documents of {corpus.name} that centres are learnt on are "
+            f"unusable, the first because: {bad[0]}"
+        )
+    return files
+
+
+def _write_frames(spec: EncoderSpec, machine: Machine, utterances: tuple[Utterance, ...], path: Path) -> list[str]:
     """Write a shard of frames; what is wrong with the utterances that gave none."""
     frames, reasons = frames_of(utterances, spec, machine)
-    content = io.BytesIO()
-    np.save(content, frames, allow_pickle=False)
-    write_bytes(path, content.getvalue())
+    _write_array(path, frames)
     return reasons
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_bytes(path, content.getvalue())
 
 
 def sample(files: list[Path], most_bytes: int, seed: int) -> np.ndarray:

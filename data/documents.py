@@ -13,8 +13,10 @@ from pathlib import Path
 from data import questions as prompts
 from data.corpora import (
     almanac,
+    dialogues,
     folder,
     hubert_labels,
+    knowledge,
     librilight,
     librispeech,
     ljspeech,
@@ -23,10 +25,12 @@ from data.corpora import (
     swc,
     tedlium,
     tinystories,
+    told,
     voxpopuli,
 )
 from data.evalsets import (
     blimp,
+    facts,
     llama_questions,
     minimal_pairs,
     nq_open,
@@ -43,6 +47,8 @@ from slm.spec import CorpusSpec
 
 CORPORA: dict[str, Callable[[Path | None, str], Iterator[Utterance]]] = {
     "stories": stories.utterances,
+    "knowledge": knowledge.utterances,
+    "dialogues": dialogues.utterances,
     "almanac": almanac.utterances,
     "tinystories": tinystories.utterances,
     "librispeech": librispeech.utterances,
@@ -50,6 +56,7 @@ CORPORA: dict[str, Callable[[Path | None, str], Iterator[Utterance]]] = {
     "ljspeech": ljspeech.utterances,
     "peoples_speech": peoples_speech.utterances,
     "swc": swc.utterances,
+    "told_webquestions": told.webquestions,
     "tedlium": tedlium.utterances,
     "voxpopuli": voxpopuli.utterances,
     "hubert_labels": hubert_labels.utterances,
@@ -57,6 +64,7 @@ CORPORA: dict[str, Callable[[Path | None, str], Iterator[Utterance]]] = {
 }
 BENCHMARKS: dict[str, Callable[[Path | None, str], Iterator[RawItem]]] = {
     "minimal_pairs": minimal_pairs.items,
+    "facts": facts.items,
     "topic_cloze": topic_cloze.items,
     "story_cloze": story_cloze.items,
     "blimp": blimp.items,

@@ -4,7 +4,7 @@ In: a store of speech, and the same documents as text. Out: documents as runs of
 form that the recipe says; items whose prompt is in one of them and whose ending in the other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,15 @@ from data import documents as sources
 from data.items import item_rows, pieces_before
 from data.utterance import RawItem
 from data.vocabulary import joint_ids
+from data.words import Encode
 from slm.spec import StoreSpec
 from slm.store import Document, TokenStore, write_store
 
-Encode = Callable[[str], np.ndarray]
 
-
-def joint_store(folder: Path, spec: StoreSpec, speech: TokenStore, encode: Encode, corpora: Path | None) -> TokenStore:
-    """Write a joint store; `speech` holds the documents of its corpus, or prompts and endings apart."""
+def joint_store(
+    folder: Path, spec: StoreSpec, speech: TokenStore | None, encode: Encode, corpora: Path | None
+) -> TokenStore:
+    """Write a joint store; `speech` holds the documents of its corpus, prompts and endings apart, or is no part."""
     maker = _Maker(spec, speech, encode)
     if spec.corpus.name in sources.BENCHMARKS:
         made = list(maker.options(sources.items(spec.corpus, corpora)))
@@ -33,16 +34,17 @@ def joint_store(folder: Path, spec: StoreSpec, speech: TokenStore, encode: Encod
     if sources.is_benchmark(spec.corpus):
         before = {key: count for key, _, count in made}
         side |= item_rows(spec.corpus, corpora, documents, lambda document, item: before[document.id])
-    return write_store(folder, spec, documents, side, {"speech": speech.fingerprint})
+    return write_store(folder, spec, documents, side, {"speech": speech.fingerprint} if speech else {})
 
 
 class _Maker:
-    def __init__(self, spec: StoreSpec, speech: TokenStore, encode: Encode) -> None:
+    def __init__(self, spec: StoreSpec, speech: TokenStore | None, encode: Encode) -> None:
         self._form, self._ids, self._encode = spec.form, joint_ids(spec.tokenizer), encode
         self._is_asked = spec.corpus.name in sources.QUESTIONS
         self._speech = speech
-        self._place = {row["id"]: i for i, row in enumerate(speech.rows("documents"))}
-        items = [] if spec.corpus.apart or self._is_asked else speech.rows("items")
+        self._is_pair = not sources.is_benchmark(spec.corpus) and len(spec.form) == 2
+        self._place = {row["id"]: i for i, row in enumerate(speech.rows("documents"))} if speech else {}
+        items = [] if spec.corpus.apart or self._is_asked or not speech else speech.rows("items")
         self._spoken_before = {o: n for row in items for o, n in zip(row["options"], row["prompt_tokens"], strict=True)}
 
     def texts(self, utterances: Iterator) -> Iterator[tuple[str, np.ndarray]]:
@@ -85,4 +87,11 @@ class _Maker:
         """A document with the units and seconds of its speech."""
         told = self._speech.index[self._place[key]] if key in self._place and "S" in self._form else None
         units, seconds = (0, 0.0) if told is None else (int(told["units"]), float(told["seconds"]))
-        return Document(id=key, tokens=tokens, units=units, seconds=seconds)
+        return Document(id=key, tokens=tokens, units=units, seconds=seconds, parts=self._parts(tokens))
+
+    def _parts(self, tokens: np.ndarray) -> np.ndarray | None:
+        """Of a pair: what follows the second mark is to be predicted."""
+        if not self._is_pair:
+            return None
+        second = np.flatnonzero(np.isin(tokens, [self._ids.mark(half) for half in self._form]))[1]
+        return np.where(np.arange(len(tokens)) > second, 1 + "TS".index(self._form[1]), 0).astype(np.uint8)

@@ -6,18 +6,30 @@ In: names of the table and a root folder. Out: finished stores, and the centres 
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from data import documents as sources
+from data.corpora.dialogues import dialogues
+from data.dialogues import dialogue_store
 from data.extract import check_centres, extract, units_store
+from data.interleave import (
+    Speak,
+    aligned_store,
+    aligned_words,
+    interleaved_store,
+    pairs_store,
+    unspoken_words,
+)
 from data.items import ending_start, item_rows, pieces_before
 from data.joint import joint_store
 from data.phones import Phones, learn_inventory
 from data.transcripts import learnt_from, own_transcriber
 from data.unigram import TextPieces, UnitPieces, learn_text_pieces, learn_unit_pieces, model_path
 from data.utterance import RawItem
+from data.words import Encode
 from data.workshop import Workshop
 from slm.atomic import exclusive
 from slm.spec import CorpusSpec, StoreSpec, TokenizerSpec, UnitSpec, fingerprint
@@ -222,20 +234,63 @@ def _text_pieces(shop: Workshop, tokenizer: TokenizerSpec) -> TextPieces:
 
 
 def _joint_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
-    speech = replace(spec, tokenizer=spec.tokenizer.speech, form=None)
+    encode, folder, base = _encoder_of_text(shop, spec.tokenizer.text), shop.folder(name), _speech_of(shop, name, spec)
+    if spec.form == "C":
+        told = islice(dialogues(spec.corpus.split), spec.corpus.documents)
+        return dialogue_store(folder, spec, base, encode, told)
+    if spec.form not in ("A", "I") and not spec.spans:
+        return joint_store(folder, spec, base, encode, shop.corpora)
+    if base is None:
+        words, told = list(unspoken_words(spec, encode, shop.corpora)), {}
+    else:
+        words, told = aligned_words(spec, base, encode, shop.corpora)
+        told |= {"speech": base.fingerprint}
+    if spec.form == "I":
+        return interleaved_store(folder, spec, words, _speaker(shop, spec), told)
+    return (aligned_store if spec.form == "A" else pairs_store)(folder, spec, words, told)
+
+
+def _speech_of(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore | None:
+    """The store of the speech in a joint store; None for a corpus that is only read, or spoken by a model."""
+    speech = replace(spec, tokenizer=spec.tokenizer.speech, form=None, spans=None, spoken=None, epochs=1)
     halved = spec.corpus.name in sources.BENCHMARKS and spec.form in ("ST", "TS")
     wanted = replace(speech, corpus=replace(spec.corpus, apart=halved))
     found = [other for other, told in shop.table.items() if told == wanted]
+    if not found and (spec.form == "T" or spec.spoken):
+        return None
     if not found:
         raise ValueError(f"{name} is made of speech that no store in the table holds: {wanted}")
-    encode = _text_pieces(shop, spec.tokenizer.text).encode
-    return joint_store(shop.folder(name), spec, prepare(shop, found[0]), encode, shop.corpora)
+    return prepare(shop, found[0])
+
+
+def _speaker(shop: Workshop, spec: StoreSpec) -> Speak | None:
+    """The text-to-token model of a recipe, with a bar; None where speech is cut from recordings."""
+    if spec.spoken is None:
+        return None
+    from data.speakers import speaker
+
+    task = shop.progress.add_task(f"{spec.spoken.run} speaks", total=None)
+    speak = speaker(spec, shop.root, shop.scale, shop.machine)
+
+    def watched(spans: list[np.ndarray]) -> list[np.ndarray]:
+        shop.progress.update(task, description=f"{spec.spoken.run} speaks {len(spans):,} spans")
+        found = speak(spans)
+        shop.progress.update(task, total=1, completed=1)
+        return found
+
+    return watched
+
+
+def _encoder_of_text(shop: Workshop, tokenizer: TokenizerSpec) -> Encode:
+    if tokenizer.kind == "pretrained":
+        from slm.pretrained import PretrainedPieces  # imports torch and transformers
+
+        return PretrainedPieces(tokenizer.checkpoint, shop.machine.models).encode
+    return _text_pieces(shop, tokenizer).encode
 
 
 def _pretrained_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
-    from slm.pretrained import PretrainedPieces  # imports torch and transformers
-
-    return _written(shop, name, spec, PretrainedPieces(spec.tokenizer.checkpoint, shop.machine.models).encode)
+    return _written(shop, name, spec, _encoder_of_text(shop, spec.tokenizer))
 
 
 def _written(shop: Workshop, name: str, spec: StoreSpec, encode: Callable[[str], np.ndarray]) -> TokenStore:

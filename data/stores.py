@@ -6,6 +6,7 @@ measured on `…-validation/…`. Nothing here touches a file or imports torch.
 
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from data.corpora import (
@@ -33,12 +34,19 @@ from data.evalsets import (
     webquestions,
     zorro,
 )
-from data.tts import SYNTHESISER
+from data.mixed import table as mixed_table
+from data.mixtures import MIXED
 from data.vocabulary import joined
-from slm.spec import CorpusSpec, EncoderSpec, StoreSpec, TokenizerSpec, UnitSpec
+from data.voices import name_of, spoken, unspoken
+from slm.spec import (
+    CorpusSpec,
+    EncoderSpec,
+    StoreSpec,
+    TokenizerSpec,
+    UnitSpec,
+)
 from slm.speech.encoder import ENCODERS, MHUBERT_CENTRES
 
-VOICES = ("en-us", "en-us+f2", "en-us+m3")
 PHONES = 64
 """Ids of the oracle scheme: espeak-ng's English inventory fits with room to spare."""
 HELD_OUT_VOICE = ("en-us+f4",)
@@ -46,17 +54,6 @@ PIECES = 5000
 """Of the paper's unigram model (Cuervo & Marxer 2024, section 3.1)."""
 
 Scheme = tuple[UnitSpec | None, TokenizerSpec]
-
-
-def _spoken(module, split: str, documents: int | None, voices: tuple[str, ...] = VOICES) -> CorpusSpec:
-    return CorpusSpec(
-        name=_name(module),
-        revision=module.REVISION,
-        split=split,
-        documents=documents,
-        voices=voices,
-        synthesiser=SYNTHESISER,
-    )
 
 
 def _mfcc(rate_hz: float, clusters: int, learnt_on: CorpusSpec) -> UnitSpec:
@@ -90,27 +87,27 @@ def _own_world(
     stories_: int, almanac_: int, held_out: int, items: int | None, clusters: int, pieces: int, texts: int
 ) -> dict[str, StoreSpec]:
     """The suite's own corpora and benchmarks: so many documents of each, under every scheme."""
-    benchmarks = {_name(module): module for module in (minimal_pairs, topic_cloze, story_cloze)}
+    benchmarks = {name_of(module): module for module in (minimal_pairs, topic_cloze, story_cloze)}
     swept = {
-        "stories-train": _spoken(stories, "train", stories_),
-        "stories-validation": _spoken(stories, "validation", held_out),
-    } | {name: _spoken(module, "test", items) for name, module in benchmarks.items()}
-    spoken = swept | {
-        "stories-othervoice": _spoken(stories, "validation", held_out, HELD_OUT_VOICE),
-        "almanac-train": _spoken(almanac, "train", almanac_),
-        "almanac-validation": _spoken(almanac, "validation", held_out),
+        "stories-train": spoken(stories, "train", stories_),
+        "stories-validation": spoken(stories, "validation", held_out),
+    } | {name: spoken(module, "test", items) for name, module in benchmarks.items()}
+    aloud = swept | {
+        "stories-othervoice": spoken(stories, "validation", held_out, HELD_OUT_VOICE),
+        "almanac-train": spoken(almanac, "train", almanac_),
+        "almanac-validation": spoken(almanac, "validation", held_out),
     }
-    few, many = (replace(spoken["stories-train"], documents=min(count, stories_)) for count in (300, 2000))
+    few, many = (replace(aloud["stories-train"], documents=min(count, stories_)) for count in (300, 2000))
     units = _mfcc(25.0, clusters, few)
     table = _crossed(
-        spoken, {"units": _plain(units), "unigram": _pieces(units, pieces, many), "phones": _phones(few)}
+        aloud, {"units": _plain(units), "unigram": _pieces(units, pieces, many), "phones": _phones(few)}
     ) | _crossed(swept, _sweep(units, pieces, many))
-    text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=_unspoken(many))
+    text = TokenizerSpec(kind="text", vocabulary=513, learnt_on=unspoken(many))
     table |= _joint(swept, units, text, ("topic_cloze", "story_cloze"))
     read = {
         "stories-train": replace(many, documents=texts),
         "stories-validation": replace(many, split="validation", documents=5 * held_out),
-    } | {name: spoken[name] for name in benchmarks}
+    } | {name: aloud[name] for name in benchmarks}
     return table | _as_text(read, text)
 
 
@@ -151,11 +148,11 @@ SWEEP = tuple(_sweep(_mfcc(25.0, 50, CorpusSpec(name="stories", revision="", spl
 
 
 def _micro() -> dict[str, StoreSpec]:
-    return _own_world(8300, 4100, 200, None, clusters=50, pieces=500, texts=18000)
+    return _own_world(8300, 4100, 200, None, clusters=50, pieces=500, texts=18000) | mixed_table(MIXED["micro"])
 
 
 def _tiny() -> dict[str, StoreSpec]:
-    return _own_world(60, 20, 4, 12, clusters=20, pieces=60, texts=200)
+    return _own_world(60, 20, 4, 12, clusters=20, pieces=60, texts=200) | mixed_table(MIXED["tiny"])
 
 
 def _mini() -> dict[str, StoreSpec]:
@@ -164,12 +161,12 @@ def _mini() -> dict[str, StoreSpec]:
         for split in ("train-clean-100", "test-other")
     }
     corpora = {
-        "tinystories-train": _spoken(tinystories, "train", None),
-        "tinystories-validation": _spoken(tinystories, "validation", None),
+        "tinystories-train": spoken(tinystories, "train", None),
+        "tinystories-validation": spoken(tinystories, "validation", None),
     } | recorded
     corpora |= _published_benchmarks("storycloze_format/topic_cloze_tinystories.csv")
     read = recorded["librispeech-train-clean-100"]
-    units, own = _mfcc(25.0, 100, _spoken(tinystories, "train", 300)), _mfcc(25.0, 100, read)
+    units, own = _mfcc(25.0, 100, spoken(tinystories, "train", 300)), _mfcc(25.0, 100, read)
     table = _crossed(
         corpora,
         {
@@ -179,32 +176,28 @@ def _mini() -> dict[str, StoreSpec]:
         },
     )
     table |= _crossed(recorded, {"own-units": _plain(own), "own-unigram": _pieces(own, 500, read)})
-    text = TokenizerSpec(kind="text", vocabulary=2001, learnt_on=_unspoken(corpora["tinystories-train"]))
+    text = TokenizerSpec(kind="text", vocabulary=2001, learnt_on=unspoken(corpora["tinystories-train"]))
     voiced = {name: corpus for name, corpus in corpora.items() if corpus.voices}
     table |= _joint(voiced, units, text, ("topic_cloze",), "webquestions", "triviaqa", "nq_open")
-    return table | _as_text(voiced, text) | _labels(own)
+    return table | _as_text(voiced, text) | _labels(own) | mixed_table(MIXED["mini"])
 
 
 def _published_benchmarks(topics: str) -> dict[str, CorpusSpec]:
     """Benchmarks that are published as text, to be spoken; `topics` is a file of topic cloze items."""
     return {
-        "blimp": _spoken(blimp, "all", None),
-        "zorro": _spoken(zorro, "all", None),
-        "topic_cloze": _spoken(storycloze, topics, None),
-        "webquestions": _spoken(webquestions, "test", None),
-        "triviaqa": _spoken(triviaqa, "test", None),
-        "nq_open": _spoken(nq_open, "efficientqa-dev", None),
+        "blimp": spoken(blimp, "all", None),
+        "zorro": spoken(zorro, "all", None),
+        "topic_cloze": spoken(storycloze, topics, None),
+        "webquestions": spoken(webquestions, "test", None),
+        "triviaqa": spoken(triviaqa, "test", None),
+        "nq_open": spoken(nq_open, "efficientqa-dev", None),
     }
-
-
-def _unspoken(corpus: CorpusSpec) -> CorpusSpec:
-    return replace(corpus, voices=(), synthesiser=None)
 
 
 def _as_text(corpora: dict[str, CorpusSpec], tokenizer: TokenizerSpec, scheme: str = "text") -> dict[str, StoreSpec]:
     """The writing of corpora."""
     return {
-        f"{name}/{scheme}": StoreSpec(corpus=_unspoken(corpus), units=None, tokenizer=tokenizer)
+        f"{name}/{scheme}": StoreSpec(corpus=unspoken(corpus), units=None, tokenizer=tokenizer)
         for name, corpus in corpora.items()
     }
 
@@ -244,19 +237,19 @@ def _paper() -> dict[str, StoreSpec]:
         voxpopuli: ("unlabelled-train", "unlabelled-validation"),
     }
     corpora = {
-        f"{_name(module)}-{split}": CorpusSpec(name=_name(module), revision=module.REVISION, split=split)
+        f"{name_of(module)}-{split}": CorpusSpec(name=name_of(module), revision=module.REVISION, split=split)
         for module, named in splits.items()
         for split in named
-    } | {"tinystories-train": _spoken(tinystories, "train", None)}
+    } | {"tinystories-train": spoken(tinystories, "train", None)}
     benchmarks = _recorded_benchmarks()
     corpora |= benchmarks
     units = UnitSpec(encoder=ENCODERS["mhubert-25hz"], clusters=500, published=MHUBERT_CENTRES)
     pieces = _pieces(units, PIECES, corpora["librispeech-train-clean-360"], sample=20000)
-    byte_pairs = TokenizerSpec(kind="text", vocabulary=8001, learnt_on=_unspoken(corpora["tinystories-train"]))
-    read = {"blimp": _spoken(blimp, "all", None), "librispeech-test-clean": corpora["librispeech-test-clean"]}
+    byte_pairs = TokenizerSpec(kind="text", vocabulary=8001, learnt_on=unspoken(corpora["tinystories-train"]))
+    read = {"blimp": spoken(blimp, "all", None), "librispeech-test-clean": corpora["librispeech-test-clean"]}
     read |= {name: corpus for name, corpus in benchmarks.items() if not name.endswith(("-test", "-spoken"))}
     table = _crossed(corpora, {"units": _plain(units), "unigram": pieces})
-    return table | _as_text(read, byte_pairs)
+    return table | _as_text(read, byte_pairs) | mixed_table(MIXED["paper"])
 
 
 def _recorded_benchmarks() -> dict[str, CorpusSpec]:
@@ -275,16 +268,12 @@ def _recorded_benchmarks() -> dict[str, CorpusSpec]:
         store: CorpusSpec(name=name, revision=module.REVISION, split=split)
         for store, (name, module, split) in recorded.items()
     } | {
-        "sstorycloze": _spoken(storycloze, told, None),
-        "tstorycloze": replace(_spoken(storycloze, told, None), name="storycloze_topics"),
-        "webquestions": _spoken(webquestions, "test", None),
-        "triviaqa": _spoken(triviaqa, "test", None),
-        "nq_open": _spoken(nq_open, "efficientqa-dev", None),
+        "sstorycloze": spoken(storycloze, told, None),
+        "tstorycloze": replace(spoken(storycloze, told, None), name="storycloze_topics"),
+        "webquestions": spoken(webquestions, "test", None),
+        "triviaqa": spoken(triviaqa, "test", None),
+        "nq_open": spoken(nq_open, "efficientqa-dev", None),
     }
-
-
-def _name(module) -> str:
-    return module.__name__.rpartition(".")[2]
 
 
 STORES: dict[str, Callable[[], dict[str, StoreSpec]]] = {
@@ -300,6 +289,20 @@ def stores(scale: str) -> dict[str, StoreSpec]:
     if scale not in STORES:
         raise ValueError(f"no stores for scale {scale!r}: choose one of {', '.join(STORES)}")
     return STORES[scale]()
+
+
+def default_stores(scale: str) -> list[str]:
+    """Names of the stores that are prepared unless others are named: all but those that mix speech and text, which
+    need models that are trained first."""
+    later = mixed_table(MIXED[scale]) if scale in MIXED else {}
+    return [name for name in stores(scale) if name not in later]
+
+
+def named(scale: str, patterns: list[str]) -> list[str]:
+    """Names of the stores that match any of some patterns, in the table's order; a name that matches nothing stays."""
+    known = list(stores(scale))
+    found = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return found + [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in known)]
 
 
 def written_stores(scale: str, tokenizer: TokenizerSpec, name: str) -> dict[str, StoreSpec]:

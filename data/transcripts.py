@@ -47,9 +47,9 @@ def reader(spec: StoreSpec, root: Path, scale: str, transcriber: str, machine: M
         raise ValueError(f"nothing reads {tokenizer.kind} as text: ask models of units, of pieces of them, or of text")
     transcribe = _transcriber(spec.units, root, scale, transcriber, machine)
     if tokenizer.kind == "units":
-        return lambda documents: transcribe([_collapsed(document) for document in documents])
+        return lambda documents: transcribe([collapsed(document) for document in documents])
     pieces = UnitPieces(model_path(root, tokenizer, spec.units), spec.units.clusters)
-    return lambda documents: transcribe([_collapsed(pieces.decode(document)) for document in documents])
+    return lambda documents: transcribe([collapsed(pieces.decode(document)) for document in documents])
 
 
 def transcriber_name(spec: StoreSpec, root: Path, scale: str, transcriber: str, machine: Machine) -> str | None:
@@ -74,7 +74,7 @@ def _answers(decode: Callable[[np.ndarray], str]) -> Read:
     return lambda documents: [ANSWER_ENDS.split(decode(document), maxsplit=1)[0].strip() for document in documents]
 
 
-def _collapsed(units: np.ndarray) -> np.ndarray:
+def collapsed(units: np.ndarray) -> np.ndarray:
     """Units without equal neighbours, which stores never hold, and models may generate."""
     return units[np.append(True, units[1:] != units[:-1])] if len(units) else units
 

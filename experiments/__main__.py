@@ -266,6 +266,34 @@ def status(study: Studies, scale_name: ScaleName = "micro", only: Only = "*") ->
 
 
 @app.command()
+def chat(
+    run: Annotated[str, typer.Argument(help="Name of a finished run of the study chat.")],
+    wav: Annotated[Path | None, typer.Option(help="A recording of the question, of any rate.")] = None,
+    text: Annotated[str | None, typer.Option(help="The question in writing, to be spoken here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the answer's sound goes, a wav of 16 kHz.")] = None,
+    scale_name: ScaleName = "micro",
+    transcriber: Transcriber = OWN,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest answer; else one is drawn.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    corpora: Annotated[Path | None, typer.Option(help="Folder of the real corpora, for a vocoder of theirs.")] = None,
+    hifi_gan: Annotated[
+        Path | None, typer.Option(help="Folder of a HiFi-GAN of transformers; else Griffin-Lim.")
+    ] = None,
+    accelerator: Accelerator = "cpu",
+    models: Models = None,
+) -> None:
+    """Ask a run aloud: its answer as text and as sound, what a transcriber hears of both, and how soon it spoke."""
+    from experiments.chat import chat as reply
+
+    machine = Machine(accelerator=accelerator, models=models)
+    drawn = {"transcriber": transcriber, "temperature": temperature, "seed": seed}
+    told = reply(
+        run, scale_of(scale_name).name, slm_root(), machine, wav, text, out, **drawn, corpora=corpora, hifi_gan=hifi_gan
+    )
+    print(told)
+
+
+@app.command()
 def export(
     run: Annotated[str, typer.Argument(help="Name of a finished run.")],
     folder: Annotated[Path, typer.Argument(help="A folder to be made.")],

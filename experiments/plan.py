@@ -110,7 +110,8 @@ def scoring_jobs(
 
 
 def chains(some: list[Job]) -> list[list[Job]]:
-    """wsd jobs of one trunk in order of their tokens, so that each starts where the one before left it; others alone.
+    """wsd jobs of one trunk in order of their tokens, so that each starts where the one before left it; others alone;
+    a job that starts from another one's weights after that one.
 
     The chain that costs most comes first, so that no process is left alone with it at the end. Jobs that are only
     scored are alone, those with the same stores one after the other, which a process then reads once.
@@ -120,6 +121,11 @@ def chains(some: list[Job]) -> list[list[Job]]:
     found: dict[str, list[Job]] = {}
     for job in sorted(some, key=lambda job: job.run.train.tokens):
         found.setdefault(job.run.trunk if job.run.train.schedule == "wsd" else job.run.name, []).append(job)
+    for key, chain in list(found.items()):
+        init = chain[0].run.init
+        before = [k for k, c in found.items() if init and init.names_run and init.checkpoint in {j.run.name for j in c}]
+        if before:
+            found[before[0]] += found.pop(key)
     return sorted(found.values(), key=_cost, reverse=True)
 
 

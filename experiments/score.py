@@ -8,7 +8,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from data.documents import BENCHMARKS
 from data.transcripts import Read, answer_ids, answers_aloud, reader, transcriber_name
+from experiments.pairs import completions
 from experiments.plan import Job
 from experiments.studies import SCORER, losses_lacking, scores_lacking
 from slm.atomic import exclusive
@@ -61,6 +63,8 @@ def measure(
             scores = answer_scores(rows)
             by = transcriber_name(store.spec, root, scale, job.transcriber, machine)
             told |= {"transcriber": by} if by else {}
+        elif store.spec.corpus.name not in BENCHMARKS:
+            (rows, scores), told = completions(model, store, end, root, scale, machine), {}
         else:
             context, size = log.spec.model.context, machine.tokens_at_once
             rows = choose(model, _choices(store.folder, store.fingerprint, first, end, context, size))

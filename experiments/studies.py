@@ -11,7 +11,21 @@ from types import ModuleType
 from data.documents import BENCHMARKS, QUESTIONS, has_items, is_benchmark
 from data.stores import store_folder, stores, written_stores
 from data.transcripts import OWN
-from experiments import cosine, crossmodal, isoflop, released, repeats, scaling, synthetic, text, tokenizers, warm
+from experiments import (
+    chatting,
+    cosine,
+    crossmodal,
+    interleaved,
+    isoflop,
+    released,
+    repeats,
+    scaling,
+    speakers,
+    synthetic,
+    text,
+    tokenizers,
+    warm,
+)
 from experiments.scales import Scale
 from slm.runlog import RunLog
 from slm.spec import Published, RunSpec, StoreSpec, fingerprint
@@ -28,6 +42,9 @@ STUDIES: dict[str, ModuleType] = {
     "text": text,
     "synthetic": synthetic,
     "crossmodal": crossmodal,
+    "text-to-token": speakers,
+    "interleaved": interleaved,
+    "chat": chatting,
     "warm": warm,
 }
 
@@ -77,12 +94,26 @@ def held_out_stores(run: RunSpec, scale: Scale) -> list[str]:
         return _corpus(name) != scale.test, corpus.name != own.name, corpus.voices != own.voices, name
 
     table = _same_tokens(run, scale)
+    trained |= {source.store.corpus for source in run.mix}
     held_out = [n for n, spec in table.items() if not is_benchmark(spec.corpus) and spec.corpus not in trained]
+    if pairs := _learns_pairs(run):
+        held_out = [n for n in held_out if table[n].form == pairs]
+    elif run.mix[0].store.form:
+        held_out = [n for n in held_out if "train" not in table[n].corpus.split]
     return sorted(held_out, key=distance)
 
 
+def _learns_pairs(run: RunSpec) -> str | None:
+    """The form of the pairs that are all a run learns to complete; None for any other run."""
+    forms = {source.store.form for source in run.mix if source.loss == "target"}
+    return forms.pop() if len(forms) == 1 and all(source.loss == "target" for source in run.mix) else None
+
+
 def benchmark_stores(run: RunSpec, scale: Scale) -> dict[str, str]:
-    """Benchmark of choices -> name of its store with the run's tokens; it is named as the store before its scheme."""
+    """Benchmark of choices -> name of its store with the run's tokens; it is named as the store before its scheme. What
+    learns to complete pairs is asked to complete held-out ones."""
+    if _learns_pairs(run):
+        return {_corpus(name): name for name in held_out_stores(run, scale)}
     table = _same_tokens(run, scale)
     return {_corpus(n): n for n, s in table.items() if s.corpus.name in BENCHMARKS and has_items(s.corpus)}
 

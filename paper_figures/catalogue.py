@@ -12,6 +12,7 @@ from paper_figures import (
     fig_interleaved_ablation,
     fig_interleaved_scaling,
     fig_isoflop,
+    fig_knowledge,
     fig_loss_envelope,
     fig_performance_compute,
     fig_performance_loss,
@@ -23,9 +24,12 @@ from paper_figures import (
     table_benchmarks,
     table_comparison,
     table_constants,
+    table_crossmodal,
     table_datasets,
     table_gammas,
+    table_interleaving,
     table_models,
+    table_speakers,
 )
 
 
@@ -39,9 +43,11 @@ class Entry:
     shows: str
     is_beside: bool = False
     """Whether own numbers stand in it beside published ones; else `--from published` draws another one."""
+    heading: str = "Figures"
+    """Of the report, that it stands under."""
 
 
-ZENG = "Zeng 2024"
+ZENG, MIXED = "Zeng 2024", "Interleaving speech and text"
 FIGURES = {
     "loss_envelope": Entry(fig_loss_envelope, "Figure 1", "loss against compute, its envelope and power law"),
     "performance_compute": Entry(fig_performance_compute, "Figure 2", "accuracy against compute"),
@@ -55,6 +61,10 @@ FIGURES = {
     "constants": Entry(table_constants, "Table 5", "constants of the loss, allocation of compute", True),
     "interleaved_scaling": Entry(fig_interleaved_scaling, ZENG, "score against interleaved tokens", True),
     "interleaved_ablation": Entry(fig_interleaved_ablation, ZENG, "what interleaving buys, in others' ablations", True),
+    "knowledge": Entry(fig_knowledge, ZENG, "what was only written, asked in speech", heading=MIXED),
+    "interleaving": Entry(table_interleaving, ZENG, "one change of the interleaved recipe at a time", heading=MIXED),
+    "crossmodal": Entry(table_crossmodal, "", "prompts and answers in speech and text", heading=MIXED),
+    "speakers": Entry(table_speakers, "", "word errors of text said in units, and read back", heading=MIXED),
     "isoflop": Entry(fig_isoflop, "", "best size and tokens of every budget"),
     "repeats": Entry(fig_repeats, "", "what repeated tokens are worth"),
     "hindcast": Entry(fig_hindcast, "", "large budgets predicted from small ones"),

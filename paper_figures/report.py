@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import summary
 from paper_figures import evidence_sections, score_sections, sections, style
-from paper_figures.catalogue import FIGURES
+from paper_figures.catalogue import FIGURES, MIXED
 from paper_figures.results import Results
 
 _PAGE = """<!doctype html>
@@ -49,8 +49,11 @@ def page(results: Results, figures: Mapping[str, Picture], published: Mapping[st
 
 def _own(results: Results, figures: Mapping[str, Picture]) -> list[str]:
     """What was run, the figures, laws and tables of own runs alone."""
-    parts = [*_paragraphs(sections.opening(results)), "<h2>Figures</h2>"]
-    parts += [_figure(name, name, picture) for name, picture in figures.items() if not FIGURES[name].is_beside]
+    parts = _paragraphs(sections.opening(results))
+    for heading, paragraphs in (("Figures", []), (MIXED, sections.mixed(results))):
+        alone = {name: pic for name, pic in figures.items() if not FIGURES[name].is_beside}
+        shown = [_figure(name, name, pic) for name, pic in alone.items() if FIGURES[name].heading == heading]
+        parts += [f"<h2>{heading}</h2>", *_paragraphs(paragraphs), *shown] if shown or heading == "Figures" else []
     parts += ["<h2>Fitted laws</h2>"]
     parts += [part for section in summary.sections(results.fits) for part in _section(section)]
     for heading, paragraphs, rows in [*score_sections.tables(results), *sections.tables(results)]:

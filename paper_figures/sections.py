@@ -9,9 +9,10 @@ from analysis import noise
 from analysis.downstream import METRIC, is_at_chance, largest
 from analysis.levers import levers
 from analysis.summary import number
+from paper_figures.fig_knowledge import members
 from paper_figures.results import Results
 from paper_figures.score_sections import METRICS, Section
-from paper_figures.style import label
+from paper_figures.style import amount, label
 
 
 def opening(results: Results) -> list[str]:
@@ -39,6 +40,23 @@ def tables(results: Results) -> list[Section]:
     """The sections after those of the scores, those without rows left out."""
     made = [_levers(results), _noise(results), _held_out(results), _runs(results)]
     return [section for section in made if len(section[2])]
+
+
+def mixed(results: Results) -> list[str]:
+    """What the study of interleaved speech and text asks, and what its numbers are over; nothing without its runs."""
+    runs = members(results)
+    if runs.empty:
+        return []
+    families = runs["family"].nunique()
+    most, wall = runs["interleaved_tokens"].max(), runs["wall_seconds"].sum()
+    return [
+        f"Do documents whose words are text here and speech there carry to speech what was only ever written (Zeng et "
+        f"al. 2024)? {len(runs)} runs of {families} recipes on up to {amount(most)} interleaved tokens, "
+        f"{duration(wall)} of training. The spoken words of most of them were never recorded: a model of the suite "
+        f"says them in speech tokens.",
+        "Every recipe is one run of one seed: an interval says how sure an accuracy is for other questions, not for "
+        "another seed, and recipes whose difference is marked differ as runs, not yet as recipes.",
+    ]
 
 
 def limits(results: Results) -> list[str]:

@@ -40,7 +40,8 @@ def reported(results: Results) -> pd.DataFrame:
     parts = []
     for (family, _), group in results.scores.groupby(["family", "eval"], sort=True):
         own = group[(group["name"] == largest(group)["name"]) & (group["metric"] == headline_metric(group))]
-        parts.append(_placed(own.sort_values("subset"), family))
+        if len(own):  # word error rates are neither choices nor answers
+            parts.append(_placed(own.sort_values("subset"), family))
     columns = ["family", "name", "flops_6n", "scored_as", *_SCORE, "transcriber", "topline", "topline_run"]
     if not parts:
         return pd.DataFrame(columns=columns)

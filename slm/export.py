@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from slm.atomic import read_json, write_json
 from slm.checkpoint import AtomicCheckpointIO
 from slm.flops import training_flops
+from slm.head import SharedHead
 from slm.machine import commit
 from slm.runlog import RunLog
 from slm.spec import ModelConfig, RunSpec, to_json
@@ -46,11 +47,15 @@ _ROTATED = ("attention.wq.weight", "attention.wk.weight")
 def export(log: RunLog, folder: Path) -> Path:
     """A finished run as a folder that `AutoModelForCausalLM.from_pretrained` loads, in transformers 4.57 and 5.
 
+    A shared codebook is expanded to a plain head, whose rows of the ids of a code are equal: the probabilities are the
+    same, the file is larger.
     `slm.json` beside the weights says where they come from. `ValueError` if the run is unfinished or the folder exists.
     """
     origin = _origin(log)
     with _whole(folder) as beside:
         model = trained_model(log)
+        if isinstance(head := model.get_output_embeddings(), SharedHead):
+            model.set_output_embeddings(head.expanded())
         model.save_pretrained(beside)
         write_json(beside / "config.json", _for_transformers_4(read_json(beside / "config.json")))
         write_json(beside / "slm.json", origin)

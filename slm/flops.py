@@ -7,9 +7,14 @@ FLOPs are floats: 6 N D overflows 64-bit integers at the published sizes.
 from slm.spec import ModelConfig
 
 
+def head_rows(model: ModelConfig) -> int:
+    """Rows of the output head: V, or the K codes that ids share."""
+    return model.codes or model.vocabulary
+
+
 def params_embedding(model: ModelConfig) -> int:
-    """Token embedding, V·d, and once more for an output head that is not tied to it."""
-    return model.vocabulary * model.width * (1 if model.tied else 2)
+    """Token embedding, V·d, and an output head that is not tied to it, V·d or K·d."""
+    return (model.vocabulary + (0 if model.tied else head_rows(model))) * model.width
 
 
 def params_non_embedding(model: ModelConfig) -> int:
@@ -36,13 +41,13 @@ def flops_per_token(model: ModelConfig) -> dict[str, float]:
     - `flops_with_attention`: 6·N + 12·L·d·T, which adds the attention products over a full context of T tokens
       (the released code's `estimate_mfu`; no discount for the causal mask).
     - `flops_with_head`: 6·(N_non_embedding + V·d): the matrix products with weights that really run, head
-      included. Equal to `flops_6n` while embeddings are tied.
+      included, which under a shared codebook has K·d. Equal to `flops_6n` while embeddings are tied.
     """
     attention = 12.0 * model.layers * model.width * model.context
     return {
         "flops_6n": 6.0 * params_total(model),
         "flops_with_attention": 6.0 * params_total(model) + attention,
-        "flops_with_head": 6.0 * (params_non_embedding(model) + model.vocabulary * model.width),
+        "flops_with_head": 6.0 * (params_non_embedding(model) + head_rows(model) * model.width),
     }
 
 

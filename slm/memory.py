@@ -2,10 +2,10 @@
 
 In: a `ModelConfig`, windows of `context` tokens, a precision. Out: bytes, counted tensor by tensor as autograd keeps
 them for our Llama block with SDPA. Compiled blocks keep fewer; other architectures are taken for such blocks.
-D width, F hidden, H heads, V vocabulary.
+D width, F hidden, H heads, V vocabulary or, under a shared codebook, its codes.
 """
 
-from slm.flops import params_embedding, params_non_embedding, params_total
+from slm.flops import head_rows, params_embedding, params_non_embedding, params_total
 from slm.spec import ModelConfig
 
 LOGITS_BYTES = 2**28
@@ -13,9 +13,9 @@ LOGITS_BYTES = 2**28
 keep a GPU busy at any vocabulary, and little beside its memory."""
 
 
-def loss_tokens(vocabulary: int) -> int:
-    """Tokens whose logits the loss makes at once."""
-    return max(1, LOGITS_BYTES // (4 * vocabulary))
+def loss_tokens(rows: int) -> int:
+    """Tokens whose logits the loss makes at once, where the head has so many rows."""
+    return max(1, LOGITS_BYTES // (4 * rows))
 
 
 def step_bytes(model: ModelConfig, windows: int, precision: str, shards: int = 1) -> dict[str, float]:
@@ -73,15 +73,16 @@ def _activations(model: ModelConfig, tokens: int, precision: str) -> float:
     ends = 2 * 8 + norm + size * width  # ids of inputs and targets; the last norm, and the head's input
     rotation = 2 * 4 * model.context * width / model.heads  # cosines and sines, shared by all windows and blocks
     # autocast casts every matrix once and keeps it; fsdp2 gathers the weights before, so shards do not help
-    casts = 2.0 * (params_non_embedding(model) + model.vocabulary * width) if half else 0.0
+    casts = 2.0 * (params_non_embedding(model) + head_rows(model) * width) if half else 0.0
     return float(tokens * (model.layers * block + ends) + rotation + casts)
 
 
 def _working(model: ModelConfig, tokens: int) -> float:
     """The larger of what the backward pass needs in the loss and, once that is gone, in the last block."""
-    at_once = min(tokens, loss_tokens(model.vocabulary))
-    loss = 3 * 4 * at_once * model.vocabulary  # log-probabilities, their gradient, the logits' gradient
-    head = 4 * model.vocabulary * model.width  # its gradient, before it joins the one of earlier windows
+    rows = head_rows(model)
+    at_once = min(tokens, loss_tokens(rows))
+    loss = 3 * 4 * at_once * rows  # log-probabilities, their gradient, the logits' gradient
+    head = 4 * rows * model.width  # its gradient, before it joins the one of earlier windows
     if at_once < tokens:
         loss += head + 2 * 4 * tokens * model.width  # another chunk's; gradients of the hidden states, then joined
     block = 4 * tokens * (model.hidden + model.width)  # gradients of SwiGLU's product and of the residual stream

@@ -122,14 +122,16 @@ class Recorder(lightning.Callback):
         if not self.pending:
             return
         steps, rates, nats, norms, times = zip(*self.pending, strict=True)
-        fetched = torch.stack([torch.stack(nats), torch.stack(norms)])  # (2, updates)
+        pairs = zip(nats, norms, strict=True)
+        fetched = torch.stack([torch.cat([taken, norm[None]]) for taken, norm in pairs], dim=1)  # (2 or 3, updates)
         if self.world > 1:  # a loss is the mean over devices; the norm is that of all devices already
             distributed.all_reduce(fetched.div_(self.world))
+        *taken, norms = fetched.tolist()
         now = time.monotonic()
         speed = len(steps) * self.run.train.batch_tokens / (now - self.flushed)
         mfu = speed * self.flops["flops_with_attention"] / self.peak if self.peak else None
         rows = []
-        for step, rate, loss, norm, at in zip(steps, rates, *fetched.tolist(), times, strict=True):
+        for step, rate, loss, norm, at in zip(steps, rates, _losses(*taken), norms, times, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise self._diverged(step, loss, norm)
             tokens = step * self.run.train.batch_tokens
@@ -172,3 +174,8 @@ class Recorder(lightning.Callback):
 
     def _trunk_path(self, step: int) -> Path:
         return self.trunk / f"step-{step:08d}.ckpt"
+
+
+def _losses(nats: list[float], targets: list[float] | None = None) -> list[float]:
+    """Nats a target: given as means, or as sums with numbers of targets; 0.0 for an update that held none."""
+    return nats if targets is None else [a and a / max(n, 1e-9) for a, n in zip(nats, targets, strict=True)]

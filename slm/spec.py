@@ -64,6 +64,11 @@ class Init(Recipe):
     keeps_text: bool = later(False)
     """Whether the rows of its embeddings are kept for the ids of text, which come first in a joint vocabulary."""
 
+    @property
+    def names_run(self) -> bool:
+        """Whether it is a run of ours, named by its fingerprint."""
+        return len(self.revision) == 12 and set(self.revision) <= set("0123456789abcdef")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedSpec(Recipe):
@@ -265,6 +270,20 @@ class ModelConfig(Recipe):
     body_params: int | None = None
     """Parameters without embeddings and head, where the body comes from a checkpoint of another architecture, whose
     count our formula does not know; checked when it is loaded. None: computed."""
+    codes: int | None = later(None)
+    """Rows of the output head, which ids share as `slm.head.code_of` says; None: each id has its own."""
+    own_codes: int = later(1)
+    """So many of the last ids share their row with none: the end; under joint tokens the speech and the marks too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.codes is None and self.own_codes != 1:
+            raise ValueError(f"own_codes = {self.own_codes} says which ids share no code: set codes too")
+        if self.codes is not None and (self.tied or not 1 <= self.own_codes < self.codes <= self.vocabulary):
+            raise ValueError(
+                f"codes = {self.codes} of {self.vocabulary} ids, own_codes = {self.own_codes}, tied = {self.tied}: a "
+                f"shared codebook needs tied=False and 1 <= own_codes < codes <= vocabulary"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,9 +402,13 @@ class RunSpec(Recipe):
 
     @property
     def trunk(self) -> str:
-        """Fingerprint of the recipe without its token count: wsd runs that share it share their constant-rate part."""
+        """Fingerprint of the recipe without its token count: wsd runs that share it share their constant-rate part.
+
+        Where a weight changes during the run, the count stays: what comes when depends on it.
+        """
         recipe = self.recipe
-        del recipe["train"]["tokens"]
+        if all(source.final_weight is None for source in self.mix):
+            del recipe["train"]["tokens"]
         return fingerprint(recipe)
 
 

@@ -24,7 +24,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from slm.atomic import read_json, read_jsonl
-from slm.batches import MicroBatches, Share, TrainingData, Updates, validation_batches
+from slm.batches import IGNORED, MicroBatches, Share, TrainingData, Updates, validation_batches
 from slm.checkpoint import AtomicCheckpointIO, read_checkpoint, verify
 from slm.execution import Execution, cluster_environment, lightning_strategy, rank, resolve
 from slm.flops import flops_per_token, params_total
@@ -36,6 +36,7 @@ from slm.recorder import STAY, Recorder, Wish
 from slm.runlog import RunLog
 from slm.spec import Published, RunSpec, TrainConfig
 from slm.store import TokenStore
+from slm.windows import restored
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no banner per run
 
@@ -58,11 +59,16 @@ def learning_rate(train: TrainConfig, step: int) -> float:
 
 
 class LanguageModel(lightning.LightningModule):
-    """Next-token prediction: mean cross-entropy in nats over all targets of a batch."""
+    """Next-token prediction: mean cross-entropy in nats over all targets of a batch.
+
+    Where some tokens are not predicted, the sum over targets divided by all positions: every target weighs the same in
+    every update, on any devices and in any micro-batch, and an update with few targets moves the weights little.
+    """
 
     def __init__(self, run: RunSpec, execution: Execution, model) -> None:
         super().__init__()
         self.run, self.execution, self.model = run, execution, model
+        self.is_masked = any(source.loss != "all" for source in run.mix)
         self.nats: list[torch.Tensor] = []
         self.grad_norm = torch.zeros(())
 
@@ -80,15 +86,22 @@ class LanguageModel(lightning.LightningModule):
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         nats = getattr(self.model, "nats", None)  # where weights are sharded, fsdp2 gathers them around this method
-        given = batch[:, :-1], batch[:, 1:], "mean"
+        ids = restored(batch) if self.is_masked else batch  # (B, T + 1)
+        targets = ids.where(batch >= 0, IGNORED) if self.is_masked else ids
+        given = ids[:, :-1], targets[:, 1:], "sum" if self.is_masked else "mean"
         loss = nats(*given) if nats else next_token_nats(self.model, *given)
-        self.nats.append(loss.detach())
-        return loss
+        if not self.is_masked:
+            self.nats.append(loss.detach())
+            return loss
+        self.nats.append(torch.stack([loss.detach(), (given[1] != IGNORED).sum().to(loss.dtype)]))
+        return loss / given[1].numel()
 
     def taken_nats(self) -> torch.Tensor:
-        """Mean loss over the micro-batches since the last call, on the device."""
+        """Of the micro-batches since the last call, on the device: mean loss (1,), or nats and targets (2,)."""
         taken, self.nats = self.nats, []
-        return torch.stack(taken).mean() if len(taken) > 1 else taken[0]
+        if self.is_masked:
+            return torch.stack(taken).sum(0)
+        return (torch.stack(taken).mean() if len(taken) > 1 else taken[0])[None]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only, as in the released code of Cuervo & Marxer 2024."""
@@ -175,7 +188,7 @@ def train(
         report(done["flops"])
         loggers = _loggers(log, machine, first)
         recorder = Recorder(log, run, updates, execution, machine, trunk, report, wish, loggers, done["time"])
-        model = skeleton(run, read_checkpoint(start, mmap=True)) if start else build(run, machine.models)
+        model = skeleton(run, read_checkpoint(start, mmap=True)) if start else build(run, machine.models, runs_root)
         module = LanguageModel(run, execution, model)
         _fit(module, updates, recorder, execution, machine, start)
         if first:
@@ -317,18 +330,23 @@ def validate(log: RunLog, validation: dict[str, TokenStore], machine: Machine) -
     """Write rows of `val.jsonl`, one per store: sums over all tokens, in float64, under the weights that were saved.
 
     Windows are as long as the model's context. A published model is given its own end of a document for the store's.
+    Where no source of the run predicts all tokens, a store with parts is measured on those that some source predicts:
+    `sum_nats` and `num_tokens` are of these, `num_units` and `seconds` of all of the store.
     """
     run, model, rows = log.spec, trained_model(log, machine), []
+    losses = frozenset(source.loss for source in run.mix)
     end = ends(run, machine.models)[1] if isinstance(run.train, Published) else None
     for name, store in validation.items():
         store.verify()
-        nats = torch.zeros((), dtype=torch.float64)
-        for inputs, targets in validation_batches(store, run.model.context, machine.tokens_at_once, end):
+        nats, counted = torch.zeros((), dtype=torch.float64), 0
+        masks = losses if "parts.bin" in store.manifest["files"] and "all" not in losses else frozenset()
+        for inputs, targets in validation_batches(store, run.model.context, machine.tokens_at_once, end, masks):
+            counted += int((targets != IGNORED).sum())
             inputs, targets = inputs.to(model.device), targets.to(model.device)
             nats += next_token_nats(model, inputs, targets, "none").cpu().double().sum()
         row = {"step": run.train.steps, "tokens": run.train.tokens}
         row["flops"] = run.train.tokens * flops_per_token(run.model)["flops_6n"]
-        row |= {"store": name, "sum_nats": float(nats), "num_tokens": store.num_tokens}
+        row |= {"store": name, "sum_nats": float(nats), "num_tokens": counted}
         rows.append(row | {"num_units": store.num_units, "seconds": store.seconds})
     log.write("val.jsonl", [row for row in log.rows("val") if row["store"] not in validation] + rows)
 

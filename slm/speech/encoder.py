@@ -61,11 +61,18 @@ def _fairseq2(spec: EncoderSpec, machine: Machine) -> Encoder:
     return Fairseq2(spec, machine)
 
 
+def _whisper_vq(spec: EncoderSpec, machine: Machine) -> Encoder:
+    from slm.speech.whisper_vq import WhisperVq
+
+    return WhisperVq(spec, machine)
+
+
 KINDS: dict[str, Callable[[EncoderSpec, Machine], Encoder]] = {
     "mfcc": _mfcc,
     "logmel": _logmel,
     "hubert": _hubert,
     "fairseq2": _fairseq2,
+    "whisper_vq": _whisper_vq,
 }
 
 MHUBERT_CENTRES = PublishedCentres(

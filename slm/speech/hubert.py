@@ -41,10 +41,10 @@ class Hubert:
 
     def __init__(self, spec: EncoderSpec, machine: Machine) -> None:
         """`ValueError` when the checkpoint is missing, is not the one of the recipe, or is not whole."""
-        folder = _folder(spec, machine)
+        folder = checkpoint_folder(spec, machine)
         weights = _weights(folder)
         digest = checksum(weights)
-        _check_revision(spec, folder, weights, digest)
+        check_revision(spec, folder, weights, digest)
         family = _family(folder)
         model = _load(folder)
         config, layer = model.config, spec.layer
@@ -102,7 +102,7 @@ class _Added(torch.nn.Module):
         return features.new_zeros(1)
 
 
-def _folder(spec: EncoderSpec, machine: Machine) -> Path:
+def checkpoint_folder(spec: EncoderSpec, machine: Machine) -> Path:
     """Folder of the checkpoint: `<models>/<its name>` where it lies there, else the hub's cache, else the hub."""
     from huggingface_hub import snapshot_download
 
@@ -141,7 +141,7 @@ def _weights(folder: Path) -> Path:
     raise ValueError(f"{folder}: neither {' nor '.join(_WEIGHTS)}; weights in parts are not read")
 
 
-def _check_revision(spec: EncoderSpec, folder: Path, weights: Path, digest: str) -> None:
+def check_revision(spec: EncoderSpec, folder: Path, weights: Path, digest: str) -> None:
     """`ValueError` unless folder and weights are the recipe's: by SHA-256, or by the commit that the hub's client
     records beside files of `--local-dir` (first line of its `.metadata`) and in the names of its cache."""
     if hub_revision(spec) is None:

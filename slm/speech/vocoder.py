@@ -1,10 +1,13 @@
-"""Units of cepstra or log-mel frames to a waveform that a recogniser of speech can read.
+"""Units to a waveform that a recogniser of speech can read: what a vocoder is, and one that needs no learning.
 
-In: units, the k-means centres of their frames, and how long each unit lasts. Out: 16 kHz sound. A centre is turned back
-into a spectral envelope, and phases that fit the envelopes are found by Griffin & Lim's algorithm (1984).
+In: units of cepstra or log-mel frames, their k-means centres, how long each unit lasts. Out: 16 kHz sound. A centre is
+turned back into a spectral envelope, and phases that fit the envelopes are found by Griffin & Lim's algorithm (1984).
+`slm.speech.unit_vocoder` learns the envelopes of any other units.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,12 +18,24 @@ from slm.spec import UnitSpec
 from slm.speech import logmel, mfcc
 from slm.speech.centres import read_centres
 from slm.speech.encoder import SAMPLE_RATE, encoder
+from slm.speech.transcriber import ErrorRates, Transcriber, error_rates
 from slm.store import TokenStore
 
 _HOP = 160  # 10 ms: closer than the frames of cepstra, because phases are found by the overlap of the windows
 _ROUNDS = 32  # of Griffin & Lim's algorithm
 _UPDATES = 100  # of the spectrum under the filters
 _SILENCE = 1e-12  # of power, where its logarithm is taken
+
+
+class Vocoder(Protocol):
+    """Units to sound."""
+
+    def __call__(self, units: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
+        """The float32 waveform, at 16 kHz, of units (T,), each lasting so many `frames`; None: its mean, see `carried`.
+
+        No units are no samples. `ValueError` for units outside the recipe's.
+        """
+        ...
 
 
 class CepstralVocoder:
@@ -35,10 +50,10 @@ class CepstralVocoder:
 
         `ValueError` for units of other encoders, for centres that are not of these units, and durations below a frame.
         """
-        if units.encoder.kind not in _SPECTRA:
+        if units.encoder.kind not in SPECTRA:
             raise ValueError(
                 f"units of {units.encoder.kind} frames cannot be turned into sound: only those of "
-                f"{' or '.join(_SPECTRA)} frames can"
+                f"{' or '.join(SPECTRA)} frames can"
             )
         centres = read_centres(centres_path, encoder(units.encoder, CPU).fingerprint).array  # (K, features)
         if not len(centres) == len(durations) == units.clusters:
@@ -48,20 +63,59 @@ class CepstralVocoder:
         if not (np.asarray(durations) >= 1).all():
             raise ValueError(f"a unit lasts {np.min(durations):g} frames on average: each lasts at least one")
         self._durations = np.asarray(durations, np.float64)
-        self._spectra, self._window = _SPECTRA[units.encoder.kind](centres, units.encoder.rate_hz)
+        self._spectra, self._window = SPECTRA[units.encoder.kind](centres, units.encoder.rate_hz)
         self._frame_hops = SAMPLE_RATE / _HOP / units.encoder.rate_hz
 
     def __call__(self, units: np.ndarray, frames: np.ndarray | None = None) -> np.ndarray:
-        """The float32 waveform of units (T,), each lasting so many `frames`; None: its mean, rounded with carry."""
-        if frames is None:
-            frames = np.diff(np.floor(np.cumsum(self._durations[units]) + 0.5), prepend=0).astype(np.int64)
+        """See `Vocoder`."""
+        check_units(units, len(self._durations))
+        frames = carried(self._durations[units]) if frames is None else frames
         spectra = np.repeat(self._spectra[units], frames, axis=0).reshape(-1, self._spectra.shape[-1])  # (steps, bins)
-        if not len(spectra):
-            return np.zeros(0, np.float32)
-        step_hops = self._frame_hops / self._spectra.shape[1]
-        hops = round(len(spectra) * step_hops)
-        magnitudes = np.exp(_interpolated(spectra, (np.arange(hops + 1) / step_hops) - 0.5) / 2)  # (hops + 1, bins)
-        return _griffin_lim(magnitudes, self._window, hops * _HOP)
+        return sound(spectra, self._frame_hops / self._spectra.shape[1], self._window)
+
+
+def check_units(units: np.ndarray, clusters: int) -> None:
+    """`ValueError` for units that are not below the number of clusters."""
+    if len(units) and not 0 <= int(units.min()) <= int(units.max()) < clusters:
+        raise ValueError(f"this vocoder speaks units 0 to {clusters - 1}, not {units.min()} to {units.max()}")
+
+
+def carried(durations: np.ndarray) -> np.ndarray:
+    """Fractional durations (T,) as whole frames (T,) whose sums are never more than half a frame away."""
+    return np.diff(np.floor(np.cumsum(durations) + 0.5), prepend=0).astype(np.int64)
+
+
+def sound(spectra: np.ndarray, step_hops: float, window: np.ndarray) -> np.ndarray:
+    """The waveform of logarithmic power spectra (steps, bins) that last so many hops of 10 ms each.
+
+    `window` is what they are seen through; no steps are no samples.
+    """
+    if not len(spectra):
+        return np.zeros(0, np.float32)
+    hops = round(len(spectra) * step_hops)
+    magnitudes = np.exp(_interpolated(spectra, (np.arange(hops + 1) / step_hops) - 0.5) / 2)  # (hops + 1, bins)
+    return _griffin_lim(magnitudes, window, hops * _HOP)
+
+
+def log_mel_spectra(frames: np.ndarray, made: logmel.LogMel) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithmic power (..., bins) under log-mel frames (..., mels), and the window that it is seen through."""
+    energies = 10 ** (4 * frames.astype(np.float64) - 4) - logmel._FLOOR
+    return _under(made._filters, energies), made._taper
+
+
+def heard_again(
+    vocoder: Vocoder,
+    units_of: Callable[[np.ndarray], np.ndarray],
+    transcribe: Transcriber,
+    documents: list[np.ndarray],
+    texts: list[str],
+) -> tuple[ErrorRates, ErrorRates]:
+    """Error rates of a transcriber on units, and on the units that `units_of` makes of their sound.
+
+    The second less the first is what the vocoder costs. Units last as long as their means, as generated ones do.
+    """
+    again = [units_of(vocoder(units)) for units in documents]
+    return error_rates(texts, transcribe(documents)), error_rates(texts, transcribe(again))
 
 
 def mean_durations(store: TokenStore) -> np.ndarray:
@@ -83,12 +137,11 @@ def _of_cepstra(centres: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.nda
 
 def _of_log_mels(centres: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """The same of `logmel` frames, of one step each."""
-    made = logmel.LogMel(rate_hz)
-    energies = 10 ** (4 * centres[:, None] - 4) - logmel._FLOOR
-    return _under(made._filters, energies), made._taper
+    return log_mel_spectra(centres[:, None], logmel.LogMel(rate_hz))
 
 
-_SPECTRA = {"mfcc": _of_cepstra, "logmel": _of_log_mels}
+SPECTRA = {"mfcc": _of_cepstra, "logmel": _of_log_mels}
+"""Kinds of frames that are spectra."""
 
 
 def _under(filters: np.ndarray, energies: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ import pytest
 from analysis import frame
 from analysis.columns import TABLES
 from analysis.noise import seed_spread
+from data.vocabulary import joined
 from slm.runlog import RunLog
+from slm.spec import Source, SpanSpec, TokenizerSpec
 
 
 def one_run(synthetic, folder, family="units"):
@@ -71,12 +74,33 @@ def test_unique_tokens_are_those_that_were_counted(synthetic, tmp_path):
     spec, folder = one_run(synthetic, tmp_path)
     assert frame.collect(tmp_path, "micro")[0].runs.loc[0, "epochs"] == 1.0
     done = json.loads((folder / "done.json").read_text())
-    done["sources"] *= 2
-    for source in done["sources"]:
-        source["unique_tokens"] = spec.train.tokens // 8
+    done["sources"][0]["unique_tokens"] = spec.train.tokens // 4
     (folder / "done.json").write_text(json.dumps(done))
     row = frame.collect(tmp_path, "micro")[0].runs.loc[0]
     assert (row["unique_tokens"], row["epochs"]) == (spec.train.tokens // 4, 4.0)
+
+
+def test_what_is_interleaved_is_counted_whoever_interleaves_it(synthetic, tmp_path):
+    """On line by the source's spans, or in the store already; the spans that pairs are cut into interleave nothing."""
+    spec, _ = one_run(synthetic, tmp_path)
+    text = TokenizerSpec(kind="text", vocabulary=300)
+    joint = replace(spec.mix[0].store, tokenizer=joined(spec.mix[0].store.tokenizer, text))
+    seen, cut = {"S": 7, "I": 11, "A": 13, "TS": 17}, {"I": SpanSpec(), "TS": SpanSpec()}
+    stores = {form: replace(joint, form=form, spans=cut.get(form)) for form in seen}
+    mix = tuple(Source(store=store, spans=SpanSpec() if form == "A" else None) for form, store in stores.items())
+    model = replace(spec.model, vocabulary=joint.tokenizer.vocabulary)
+    several = replace(spec, name="units/several", mix=mix, model=model)
+    synthetic.write_run(tmp_path, several, 0.0, np.random.default_rng(0))
+    path = tmp_path / "runs" / "micro" / "units" / "several" / "done.json"
+    done = json.loads(path.read_text())
+    done["sources"] = [{"tokens": count, "unique_tokens": count, "speech_share": 0.3} for count in seen.values()]
+    path.write_text(json.dumps(done))
+    runs = frame.collect(tmp_path, "micro")[0].runs.set_index("name")
+    assert (runs.loc["units/several", "interleaved_tokens"], runs.loc["units/several", "unique_tokens"]) == (24, 48)
+    assert runs.loc[spec.name, "interleaved_tokens"] == 0
+    path.write_text(json.dumps(done | {"sources": done["sources"][:1]}))
+    with pytest.raises(ValueError, match="done.json"):
+        frame.collect(tmp_path, "micro")
 
 
 def test_curves_are_thinned_to_bin_means_that_end_at_the_last_step(tables):

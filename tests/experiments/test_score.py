@@ -14,6 +14,7 @@ from data import transcripts
 from data.prepare import prepare_all
 from data.stores import stores
 from data.vocabulary import joined, joint_ids
+from data.voices import unspoken
 from data.workshop import Workshop
 from experiments import submission
 from experiments.plan import scoring_jobs
@@ -40,7 +41,7 @@ def toy_table() -> dict[str, StoreSpec]:
     heard = replace(own["stories-train/units"].corpus, documents=24)
     units = replace(own["stories-train/units"].units, clusters=CLUSTERS, learnt_on=replace(heard, documents=8))
     plain = TokenizerSpec(kind="units", vocabulary=CLUSTERS + 1)
-    text = TokenizerSpec(kind="text", vocabulary=300, learnt_on=tables._unspoken(heard))
+    text = TokenizerSpec(kind="text", vocabulary=300, learnt_on=unspoken(heard))
     both = joined(plain, text)
     triples = CorpusSpec(name="storycloze", revision="1", split="storycloze/cross_modal/*")
     asked = replace(heard, name="webquestions", split="test", documents=None, shots=1)
@@ -61,9 +62,7 @@ def toy_table() -> dict[str, StoreSpec]:
     joint += [(name, form) for name in ("storycloze", "webquestions") for form in ("SS", "ST", "TS", "TT")]
     for name, form in joint:
         table[f"{name}-{form}/joint"] = StoreSpec(corpus=corpora[name], units=units, tokenizer=both, form=form)
-    written = {
-        name: tables._unspoken(corpora[name]) for name in ("stories-train", "stories-validation", "webquestions")
-    }
+    written = {name: unspoken(corpora[name]) for name in ("stories-train", "stories-validation", "webquestions")}
     return table | tables._as_text(written, text)
 
 

@@ -26,8 +26,9 @@ def tables_of(results):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_drawing_twice_gives_the_same_bytes(results, grid, figures, name):
-    source, of = ("own", results) if ("own", name) in figures else ("grid", grid)
+def test_drawing_twice_gives_the_same_bytes(results, grid, mixed, figures, name):
+    sources = {"own": results, "grid": grid, "mixed": mixed}
+    source, of = next((source, of) for source, of in sources.items() if (source, name) in figures)
     assert style.rendered(figures[source, name], "svg") == drawn(name, of)
     assert numbers(name, of).equals(numbers(name, of))
     caption = FIGURES[name].module.caption(of)
@@ -205,15 +206,13 @@ def test_the_synthetic_figure_shows_one_run_of_each_point(results):
     assert len(rows) and not rows.duplicated(["measure", "family", "params_total", "tokens"]).any()
 
 
-def test_own_runs_of_the_interleaved_study_stand_beside_the_published_ones(results):
-    runs = results.runs.assign(studies=results.runs["family"].map(lambda name: "interleaved" * (name == "phones")))
-    other = replace(results, tables=replace(results.tables, runs=runs))
-    for name, bare in (("interleaved_scaling", results), ("interleaved_ablation", results)):
-        rows = numbers(name, other)
-        assert {"own"} < set(rows["status"]) and "own" not in set(numbers(name, bare)["status"])
-        assert "No finished run of our own" in FIGURES[name].module.caption(bare)
-        assert "No finished run" not in FIGURES[name].module.caption(other)
-        assert drawn(name, other) != drawn(name, bare)
+def test_own_runs_of_the_interleaved_study_stand_beside_the_published_ones(results, mixed):
+    for name in ("interleaved_scaling", "interleaved_ablation"):
+        rows = numbers(name, mixed)
+        assert {"own"} < set(rows["status"]) and "own" not in set(numbers(name, results)["status"])
+        assert "No finished run of our own" in FIGURES[name].module.caption(results)
+        assert "No finished run" not in FIGURES[name].module.caption(mixed)
+        assert drawn(name, mixed) != drawn(name, results)
 
 
 def test_a_ratio_to_exponents_at_chance_means_nothing(results):

@@ -78,6 +78,15 @@ def test_micro_models_take_what_is_estimated(size, windows, precision):
     assert total == pytest.approx(peak_bytes(MICRO[size], windows, precision), rel=0.15)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_shared_codebook_takes_what_is_estimated(precision):
+    shape = {"vocabulary": 20_000, "context": 512, "tied": False}
+    shared = ModelConfig(**LADDER["w32"], **shape, codes=2000, own_codes=500)
+    found = peak_bytes(shared, 4, precision)
+    assert step_bytes(shared, 4, precision)["total"] == pytest.approx(found, rel=0.15)
+    assert found < 0.5 * step_bytes(ModelConfig(**LADDER["w32"], **shape), 4, precision)["total"]
+
+
 def test_the_20m_model_takes_what_is_estimated():
     assert step_bytes(PUBLISHED["20M"], 1, "32-true")["total"] == pytest.approx(
         peak_bytes(PUBLISHED["20M"], 1, "32-true"), rel=0.15

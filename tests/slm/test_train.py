@@ -20,9 +20,11 @@ from slm.export import export
 from slm.machine import Machine
 from slm.recorder import Leave, Wish
 from slm.runlog import RunLog
-from slm.spec import Init, TrainConfig
+from slm.spec import Init, Source, TrainConfig
 from slm.store import TokenStore, checksum
 from slm.train import learning_rate, train, trained_model
+from tests.slm.spoken_words import SPANS, pair_store, word_store
+from tests.slm.test_devices import assert_close, on_two
 
 CPU = Machine(accelerator="cpu", checkpoint_seconds=0.0)
 TIMING = ("time", "tokens_per_second", "mfu")
@@ -355,3 +357,87 @@ def test_a_warm_start_continues_without_its_checkpoint(toy_stores, run_of, tmp_p
     assert_equal_runs(go(run, toy_stores, tmp_path / "stopped", machine=machine), whole)
     kept = read_checkpoint(whole.checkpoint)["state_dict"]["model.model.norm.weight"]
     assert trained_model(whole).model.norm.weight.equal(kept)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """Words to interleave on line, and pairs of text and speech."""
+    folder = tmp_path_factory.mktemp("spoken")
+    return [word_store(folder / "words", 15), pair_store(folder / "pairs")]
+
+
+def mixed(run, stores):
+    """Interleaved on line, its weight falling, beside pairs of which the speech alone is predicted."""
+    words, pairs = stores
+    interleaved = Source(store=words.spec, weight=2.0, final_weight=0.5, spans=SPANS)
+    return replace(run, mix=(interleaved, Source(store=pairs.spec, loss="target")))
+
+
+@pytest.mark.parametrize("updates", [7, 40])
+def test_an_interleaved_masked_scheduled_run_continues_bit_for_bit(spoken, run_of, tmp_path, updates):
+    """Of 42 updates: the words are in their second epoch at the second place."""
+    run = mixed(run_of(64 * 42, schedule="cosine", decay_fraction=0.0), spoken)
+    held_out = {"held-out": spoken[1]}
+    whole = train(run, spoken, held_out, tmp_path / "whole", CPU, {})
+    with pytest.raises(Stopped):
+        train(run, spoken, held_out, tmp_path / "stopped", CPU, {}, report=stop_after(updates))
+    assert_equal_runs(train(run, spoken, held_out, tmp_path / "stopped", CPU, {}), whole)
+    assert sum(source["tokens"] for source in whole.done["sources"]) == run.train.tokens
+    assert 0 < whole.done["sources"][1]["target_tokens"] < whole.done["sources"][1]["tokens"]
+
+
+def test_micro_batches_of_few_and_many_targets_weigh_their_targets_alike(spoken, run_of, tmp_path):
+    run = mixed(run_of(256 * 20, batch_tokens=256), spoken)
+    one, other = (
+        train(
+            run, spoken, {"held-out": spoken[1]}, tmp_path / str(size), Machine(accelerator="cpu", micro_batch=size), {}
+        )
+        for size in (8, 2)
+    )
+    for mine, theirs in zip(one.rows("train"), other.rows("train"), strict=True):
+        assert mine["nats"] == pytest.approx(theirs["nats"], rel=1e-4)
+        assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+
+
+def test_the_logged_loss_is_that_of_a_target(spoken, run_of, tmp_path):
+    """Of the first update, whose weights are the fresh ones: about log 17 a target, though half are given."""
+    pairs = spoken[1]
+    run = replace(run_of(64 * 60), mix=(Source(store=pairs.spec, loss="target"),))
+    log = train(run, [pairs], {"held-out": pairs}, tmp_path, CPU, {})
+    assert log.rows("train")[0]["nats"] == pytest.approx(np.log(17), abs=0.1)
+    (row,) = log.rows("val")
+    assert row["num_tokens"] == np.count_nonzero(pairs.parts) < pairs.num_tokens
+    model, nats = trained_model(log), 0.0
+    stream = np.concatenate([[pairs.eos], pairs.tokens.astype(int)])
+    for first in range(0, pairs.num_tokens, 32):
+        window = torch.from_numpy(stream[first : first + 33])
+        with torch.no_grad():
+            logits = model(input_ids=window[None, :-1]).logits[0].double()
+        each = -torch.log_softmax(logits, -1)[torch.arange(len(window) - 1), window[1:]]
+        nats += float(each[torch.from_numpy(pairs.parts[first : first + 32] > 0)].sum())
+    assert row["sum_nats"] == pytest.approx(nats, rel=1e-5)
+
+
+def test_a_store_with_parts_is_measured_whole_where_a_source_predicts_all(spoken, run_of, tmp_path):
+    log = train(mixed(run_of(), spoken), spoken, {"held-out": spoken[1]}, tmp_path, CPU, {})
+    assert log.rows("val")[0]["num_tokens"] == spoken[1].num_tokens
+
+
+def test_updates_without_any_target_leave_no_trace(spoken, run_of, tmp_path):
+    """No text is to be predicted in these pairs: the rows say 0, and no weight is lost to a division by nothing."""
+    pairs = spoken[1]
+    run = replace(run_of(), mix=(Source(store=pairs.spec, loss="text"),))
+    log = train(run, [pairs], {"held-out": pairs}, tmp_path, CPU, {})
+    assert {(row["nats"], row["grad_norm"]) for row in log.rows("train")} == {(0.0, 0.0)}
+    assert log.rows("val")[0]["num_tokens"] == 0
+    assert all(weight.isfinite().all() for weight in trained_model(log).parameters())
+
+
+def test_two_devices_with_unequal_targets_train_what_one_trains(spoken, run_of, tmp_path):
+    pairs = spoken[1]
+    source = Source(store=pairs.spec, loss="target")
+    run = replace(run_of(256 * 16, batch_tokens=256, warmup_steps=4, learning_rate=3e-3), mix=(source,))
+    alone = train(run, [pairs], {"held-out": pairs}, tmp_path / "alone", CPU, {})
+    (tmp_path / "two").mkdir()
+    on_two([run], {"train": pairs, "validation": pairs}, tmp_path / "two", "ddp", 2)
+    assert_close(RunLog(tmp_path / "two" / run.name), alone)

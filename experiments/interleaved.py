@@ -1,0 +1,215 @@
+"""Does interleaving speech and text carry to speech what was only ever written?
+
+`make interleaved`, or `python -m experiments train interleaved --scale micro` once its stores are prepared. Text,
+speech and pairs of both, and more and more interleaved tokens made from text alone (Zeng et al. 2025: 0, 100, 200, 600
+of 1,000 B); then one change at a time: share of speech, frame rate, each part left out, real words for synthetic ones,
+a text LM to start from, the mixtures of Spirit-LM and SIMS, a share of text that falls. Facts occur in text alone and
+are asked in speech. Cost at `micro`: about 12 minutes on 2 cores. Expected: the more is interleaved, the more facts.
+"""
+
+from dataclasses import dataclass, replace
+
+from data.mixed import SHARES, scheme
+from data.stores import stores
+from experiments.recipe import DECAY_FRACTION, LADDER, LEARNING_RATE, Family
+from experiments.recipe import run as recipe_run
+from experiments.scales import Scale
+from experiments.warm import BODIES, CONTEXT
+from slm.spec import Init, ModelConfig, RunSpec, Source, SpanSpec, TrainConfig
+
+ZENG = (0.0, 1 / 6, 1 / 3, 1.0)
+"""Interleaved tokens of the ablation, as shares of its 600 B (0, 100, 200, 600; second-hand)."""
+SIMS = {"T": 0.2024, "I": 0.5433, "S": 0.2543}
+"""Shares of the tokens of text, interleaved and speech documents (SlamKit, `config/train_inter_scale.yaml`)."""
+SPIRIT_LM = {"S": 1 / 3, "T": 1 / 3, "A": 1 / 3}
+"""A third each of speech, text and aligned speech and text (Spirit-LM, appendix A)."""
+LEFT_OUT = {"pairs": "P", "speech": "S", "text": "T"}
+"""Name of the run without a part -> the part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a scale trains on. A part is store -> its share of the part's tokens; stores without their scheme."""
+
+    sizes: tuple[str, ...]
+    """That the amounts of interleaved tokens are compared at; the last one has the ablations."""
+    rates: tuple[float, ...]
+    """Frames per second of the tokens: those of all runs but one, then those of one run each."""
+    parts: dict[str, dict[str, float]]
+    """`S` speech, `T` text, `P` pairs, `I` interleaved by a text-to-token model, `A` by word times, `K` as `I` without
+    what only occurs in text, `R` as `I` with word times wherever there are some."""
+    base: dict[str, int]
+    """Part -> tokens of what every run has: `S`, `T`, `P`."""
+    most: int
+    """Interleaved tokens of the largest amount."""
+    text_lm: tuple[str, int] | str
+    """The text LM that one run starts from: ours, of a mixture of text and so many tokens of it, or one of `BODIES`."""
+
+
+_OWN = {
+    "S": {"stories-train-S": 1.0},
+    "T": {"knowledge-train-T": 2 / 3, "stories-train-T": 1 / 3},
+    "P": {"stories-train-ST": 0.5, "stories-train-TS": 0.5},
+    "I": {"knowledge-train-I": 0.5, "stories-train-I": 0.5},
+    "A": {"stories-train-A": 1.0},
+    "K": {"stories-train-I": 1.0},
+    "R": {"knowledge-train-I": 0.5, "stories-train-A": 0.5},
+}
+
+
+def _published(stories: str, recorded: str) -> dict[str, dict[str, float]]:
+    """Parts of published corpora: spoken stories, recordings, and answers that are only written."""
+    return {
+        "S": {f"{stories}-S": 0.5, f"{recorded}-S": 0.5},
+        "T": {"told-train-T": 0.1, f"{stories}-T": 0.9},
+        "P": {f"{corpus}-{form}": 0.25 for corpus in (stories, recorded) for form in ("ST", "TS")},
+        "I": {"told-train-I": 0.1, f"{stories}-I": 0.9},
+        "A": {f"{stories}-A": 1.0},
+        "K": {f"{stories}-I": 1.0},
+        "R": {"told-train-I": 0.1, f"{stories}-A": 0.9},
+    }
+
+
+PARTS = {
+    "tiny": Parts(
+        sizes=("w32",),
+        rates=(25.0, 12.5),
+        parts=_OWN,
+        base={"S": 2048, "T": 2048, "P": 1024},
+        most=3072,
+        text_lm=("stories", 2048),
+    ),
+    "micro": Parts(
+        sizes=("w48", "w80"),
+        rates=(25.0, 12.5),
+        parts=_OWN,
+        base={"S": 360_000, "T": 400_000, "P": 240_000},
+        most=1_000_000,
+        text_lm=("stories", 524_288),
+    ),
+    "mini": Parts(
+        sizes=("w64", "w80"),
+        rates=(25.0, 50.0, 12.5, 6.25),
+        parts=_published("tinystories-train", "librispeech-train"),
+        base={"S": 2_000_000, "T": 2_000_000, "P": 1_000_000},
+        most=6_000_000,
+        text_lm=("tinystories", 524_288),
+    ),
+    "paper": Parts(
+        sizes=("155M", "823M"),
+        rates=(12.5, 50.0, 25.0, 6.25),
+        parts=_published("tinystories-train", "librispeech-train"),
+        base={"S": 1_000_000_000, "T": 3_000_000_000, "P": 500_000_000},
+        most=6_000_000_000,
+        text_lm="opt-125m",
+    ),
+}
+"""Scale -> parts. Amounts are choices; of the published 1,000 B tokens 300 B are text, and 42 B speech and pairs."""
+
+
+def runs(scale: Scale) -> list[RunSpec]:
+    """The amounts at every size, the ablations, and the text LM; `ValueError` at scales without such stores."""
+    if scale.name not in PARTS:
+        raise ValueError(f"scale {scale.name} has no price for the study interleaved: it is in {', '.join(PARTS)}")
+    parts = PARTS[scale.name]
+    size, full = parts.sizes[-1], parts.base | {"I": parts.most}
+    total = sum(full.values())
+    found = [
+        _run(scale, size, "interleaved", parts.base | {"I": share * parts.most})
+        for size in parts.sizes
+        for share in ZENG
+    ]
+    tokens = {
+        "base-longer": {part: count * total / sum(parts.base.values()) for part, count in parts.base.items()},
+        "facts-apart": parts.base | {"K": parts.most},
+        "real-words": parts.base | {"R": parts.most},
+        **{f"no-{name}": {p: n for p, n in full.items() if p != part} for name, part in LEFT_OUT.items()},
+        "sims": {part: share * total for part, share in SIMS.items()},
+        "spirit-lm": {part: share * total for part, share in SPIRIT_LM.items()},
+    }
+    found += [_run(scale, size, name, some) for name, some in tokens.items()]
+    found += [_run(scale, size, f"eta-{share:g}", full, label=label) for label, share in SHARES.items() if label != "I"]
+    found += [_run(scale, size, f"rate-{rate:g}", full, rate_hz=rate) for rate in parts.rates[1:]]
+    found += [_run(scale, size, "text-falls", full, falls=True), _shared_head(_run(scale, size, "shared-head", full))]
+    return found + _from_text(scale, size, _run(scale, size, "from-text-lm", full))
+
+
+def _shared_head(run: RunSpec) -> RunSpec:
+    """The run with half as many rows in its output head as it has text ids; speech, marks and the end keep their own
+    (VQ-Logits, see `slm/head.py`)."""
+    tokenizer = run.mix[0].store.tokenizer
+    own = tokenizer.vocabulary - tokenizer.text.vocabulary + 1
+    codes = own + (tokenizer.text.vocabulary - 1) // 2
+    return replace(run, model=replace(run.model, tied=False, codes=codes, own_codes=own))
+
+
+def largest(scale: Scale) -> RunSpec:
+    """The run with the most interleaved tokens, of the last size."""
+    return next(run for run in reversed(runs(scale)) if run.family == "interleaved")
+
+
+def _from_text(scale: Scale, size: str, scratch: RunSpec) -> list[RunSpec]:
+    """A run that starts from a text LM, and before it that text LM, where it is one of ours."""
+    told = PARTS[scale.name].text_lm
+    if isinstance(told, str):
+        body = BODIES[told]
+        shape = {name: getattr(body, name) for name in ("layers", "width", "heads", "hidden", "body_params")}
+        model = replace(scratch.model, **shape, context=CONTEXT)
+        batch = round(scratch.train.batch_tokens / CONTEXT) * CONTEXT
+        train = replace(scratch.train, batch_tokens=batch, tokens=round(scratch.train.tokens / batch) * batch)
+        return [replace(scratch, model=model, train=train, init=replace(body.init, keeps_text=True))]
+    mixture, tokens = told
+    text = recipe_run(scale, Family(name="text", mixture=mixture, scheme="text"), size, "text-lm", tokens)
+    init = Init(checkpoint=text.name, revision=text.fingerprint, keeps_text=True)
+    return [text, replace(scratch, init=init)]
+
+
+def _run(
+    scale: Scale,
+    size: str,
+    family: str,
+    tokens: dict[str, float],
+    *,
+    rate_hz: float | None = None,
+    label: str = "I",
+    falls: bool = False,
+) -> RunSpec:
+    """A run on so many tokens of each part, in whole updates; `falls`: text goes from twice its share to none."""
+    parts, table, batch = PARTS[scale.name], stores(scale.name), scale.batch_tokens[size]
+    rate_hz = rate_hz or parts.rates[0]
+    mix = []
+    for part, count in tokens.items():
+        for store, share in parts.parts[part].items() if count else ():
+            corpus, _, form = store.rpartition("-")
+            spec = table[f"{corpus}-{label if form == 'I' else form}/joint-{scheme(rate_hz)}"]
+            weight = {"weight": count * share}
+            if falls and part == "T":
+                weight = {"weight": 2 * count * share, "final_weight": 0.0}
+            loss, spans = "target" if form in ("ST", "TS") else "all", SpanSpec() if form == "A" else None
+            mix.append(Source(store=spec, loss=loss, spans=spans, **weight))
+    steps = round(sum(tokens.values()) / batch)
+    amount = sum(tokens.get(part, 0) for part in "IAKR")
+    named = f"i{amount / 1e9:.3g}B" if amount >= 1e9 else f"i{round(amount / 1000, 1):g}k"
+    return RunSpec(
+        name=f"{family}/{named}/{size}",
+        family=family,
+        size=size,
+        budget=named,
+        model=ModelConfig(
+            **LADDER[size],
+            vocabulary=mix[0].store.tokenizer.vocabulary,
+            context=scale.context.get("joint", scale.context["units"]),
+            init_std=scale.init_std,
+        ),
+        mix=tuple(mix),
+        train=TrainConfig(
+            tokens=steps * batch,
+            batch_tokens=batch,
+            learning_rate=LEARNING_RATE[size],
+            warmup_steps=scale.warmup_steps,
+            schedule="wsd",
+            decay_fraction=DECAY_FRACTION,
+            final_rate=scale.final_rate,
+            precision=scale.precision,
+        ),
+    )
