@@ -38,12 +38,16 @@ Told = Callable[[str], None]
 
 
 def families(tables: Tables, only: list[str]) -> list[str]:
-    """The families that were trained at several sizes, or those of `only`; `ValueError` for one without a run."""
+    """The families that were trained at several sizes on one mixture, or those of `only`; `ValueError` for one without
+    a run. Families whose runs hold more and less of what is interleaved are no curve of one data."""
     found = sorted(tables.runs["family"].unique())
     if missing := sorted(set(only) - set(found)):
         raise ValueError(f"no finished run of family {', '.join(missing)}; the tables have {', '.join(found)}")
-    sizes = tables.runs.groupby("family")["size"].nunique()
-    return [family for family in found if family in only or (not only and sizes[family] > 1)]
+    mixed = tables.runs.reindex(columns=["interleaved_tokens", "tokens"]).fillna(0.0)  # of others' tables: nothing told
+    share = (mixed["interleaved_tokens"] / mixed["tokens"].clip(lower=1)).round(2)
+    told = tables.runs.assign(share=share).groupby("family")[["size", "share"]].nunique()
+    curves = set(told.index[(told["size"] > 1) & (told["share"] == 1)])
+    return [family for family in found if family in only or (not only and family in curves)]
 
 
 def one_seed(runs: pd.DataFrame, column: str = "nats_per_token") -> pd.DataFrame:

@@ -195,7 +195,7 @@ class _Writer:
 
     def __init__(self, target: Target, machine: Machine) -> None:
         self.target = target
-        self._quantise = _quantiser(target, machine)
+        self._quantise = quantiser(target, machine)
         self._units: list[np.ndarray] = []
         self._durations: list[np.ndarray] = []
         self._tables: dict[str, list[dict]] = {"documents": [], "alignment": [], "skips": []}
@@ -244,9 +244,7 @@ class _Writer:
             shutil.rmtree(beside)
 
 
-def _quantiser(
-    target: Target, machine: Machine
-) -> Callable[[list[tuple[Utterance, Speech]]], list[Units | ValueError]]:
+def quantiser(target: Target, machine: Machine) -> Callable[[list[tuple[Utterance, Speech]]], list[Units | ValueError]]:
     """A function from speech to units: of labels that are given, of textlesslib's, or of frames and centres."""
     spec = target.units.encoder
     if spec.kind == "given":

@@ -154,7 +154,7 @@ def stream_answer(model, prompt: np.ndarray, first: int, ids: JointIds, decoding
         barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=model.device)  # (V,)
         for some in answer.allowed():
             barred[some.start : some.stop] = False
-        token = int(generation._next(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))
+        token = int(generation.next_tokens(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))
         if not answer.add(token):
             return
         yield token
@@ -172,7 +172,7 @@ def units_maker(units: UnitSpec, root: Path, machine: Machine) -> Callable[[np.n
     if units.encoder.kind in ("given", "textless"):
         raise ValueError(f"units of kind {units.encoder.kind!r} are not made of new sound: take a run of other units")
     target = Target(units=units, centres=centres_folder(root, units) / "centres.safetensors", folder=root)
-    quantise = extraction._quantiser(target, machine)
+    quantise = extraction.quantiser(target, machine)
 
     def units_of(waveform: np.ndarray) -> np.ndarray:
         with threadpool_limits(1):  # as where stores are made, so that sums run in one order

@@ -159,7 +159,8 @@ def _from_text(scale: Scale, size: str, scratch: RunSpec) -> list[RunSpec]:
         train = replace(scratch.train, batch_tokens=batch, tokens=round(scratch.train.tokens / batch) * batch)
         return [replace(scratch, model=model, train=train, init=replace(body.init, keeps_text=True))]
     mixture, tokens = told
-    text = recipe_run(scale, Family(name="text", mixture=mixture, scheme="text"), size, "text-lm", tokens)
+    family = Family(name="text-lm", mixture=mixture, scheme="text")
+    text = recipe_run(scale, family, size, f"{tokens // 1024}k", tokens)
     init = Init(checkpoint=text.name, revision=text.fingerprint, keeps_text=True)
     return [text, replace(scratch, init=init)]
 

@@ -68,6 +68,7 @@ LABELS = {
     "text-falls": "share of text falls",
     "shared-head": "ids of text share an output",
     "from-text-lm": "from the text LM",
+    "text-lm": "the text LM",
     "text-to-token": "text to units",
     "token-to-text": "units to text",
     "minimal_pairs": "Minimal pairs",

@@ -26,7 +26,7 @@ from paper_figures.table_benchmarks import with_interval
 
 OTHER = "crossmodal"
 """The study of the same question without interleaved documents, on other units."""
-FAMILIES = (AMOUNTS, "from-text-lm", "text")
+FAMILIES = (AMOUNTS, "from-text-lm", "text-lm")
 MEASURES = (FACTS, "topic_cloze", "story_cloze")
 SHOWN = ("TT", "ST", "TS", "SS")
 _KEYS = ["measure", "study", "family", "name", "interleaved_tokens"]
@@ -43,7 +43,7 @@ def numbers(results: Results) -> pd.DataFrame:
     parts = [asked(results, runs, *MEASURES).assign(study=study) for study, runs in asking.items()]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     rows = rows[rows["form"].isin(list(DIRECTIONS))]
-    if set(rows["family"]) <= {"text"}:
+    if set(rows["family"]) <= {"text-lm"}:
         raise results.nothing(f"no run of study {STUDY} or {OTHER} that was asked across modalities")
     rows = rows.sort_values("measure", key=lambda names: names.map(MEASURES.index), kind="stable")
     return rows.reset_index(drop=True)
@@ -91,4 +91,4 @@ def _called(results: Results, study: str, family: str, name: str, _: float) -> s
     if study == OTHER:
         tokens = results.runs.set_index("name")["tokens"][name]
         return f"{OTHER}, {style.amount(tokens)} tokens"
-    return "the text LM" if family == "text" else style.label(family)
+    return style.label(family)

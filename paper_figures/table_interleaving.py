@@ -34,7 +34,7 @@ ACCURACIES = {
 """(measure, form) -> heading."""
 LOSSES = {"T": ("nats_per_token", "text loss,\nnats a token"), "S": ("nats_per_unit", "speech loss,\nnats a unit")}
 """Form of the held-out documents -> column of the losses, heading."""
-TEXT = "text"
+TEXT = "text-lm"
 """Family of the text LM that one run starts from."""
 ORDER = (AMOUNTS, "base-longer", "facts-apart", "real-words", "no-pairs", "no-speech", "no-text", "sims", "spirit-lm")
 ORDER += ("eta-0.2", "eta-0.4", "rate-50", "rate-25", "rate-12.5", "rate-6.25")
@@ -169,7 +169,7 @@ def _losses(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
 def _called(line, reference: str) -> str:
     if line.family == AMOUNTS:
         return "the recipe (reference)" if line.name == reference else "not interleaved, fewer tokens"
-    return style.label(line.family) if line.family != TEXT else "the text LM"
+    return style.label(line.family)
 
 
 def _other_units(results: Results, name: str, reference: str) -> bool:

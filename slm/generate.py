@@ -88,7 +88,7 @@ def _continued(model, prompts, first: int, stop: int, allowed: range, decoding: 
     tokens: list[torch.Tensor] = []
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)  # (B,)
     while True:
-        tokens.append(_next(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))  # (B,)
+        tokens.append(next_tokens(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))  # (B,)
         ended |= tokens[-1] == stop
         if len(tokens) == decoding.most_tokens or bool(ended.all()):
             break
@@ -105,7 +105,7 @@ def _continued(model, prompts, first: int, stop: int, allowed: range, decoding: 
     return [row[: int(np.argmax(row == stop))] if (row == stop).any() else row for row in rows]
 
 
-def _next(logits: torch.Tensor, temperature: float, draws: list[np.random.Generator] | None) -> torch.Tensor:
+def next_tokens(logits: torch.Tensor, temperature: float, draws: list[np.random.Generator] | None) -> torch.Tensor:
     """The next token of every row (B,): the likeliest, or drawn by the row's own generator (Gumbel's maximum)."""
     if draws is None:
         return logits.argmax(dim=-1)

@@ -1,4 +1,4 @@
-"""Interleaved stores: every word once, as text or as speech, the same again for the same recipe; other spans an epoch."""
+"""Interleaved stores: every word once, as text or as speech, the same again for a recipe, other spans an epoch."""
 
 from dataclasses import replace
 

@@ -84,7 +84,7 @@ def test_runs_see_what_they_are_named_for_and_are_asked_across_modalities(root):
         log = RunLog(root / "runs" / "tiny" / name)
         sources = log.done["sources"]
         assert sum(source["tokens"] for source in sources) == log.spec.train.tokens
-        if runs[name].family != "text":
+        if runs[name].family != "text-lm":
             asked = {row["eval"] for row in log.rows("scores")}
             assert {f"facts-{form}" for form in ("SS", "ST", "TS", "TT")} <= asked
             chances = {row["chance"] for row in log.rows("scores") if row["eval"].startswith("facts")}

@@ -93,7 +93,7 @@ def mixed():
     points = [
         ("interleaved", size, share, BASE + share * MOST, share) for size in SIZES for share in (0, 1 / 6, 1 / 3, 1)
     ]
-    points += [(family, "w80", *told) for family, told in CHANGED.items()] + [("text", "w80", 0.0, 524_288, 0.5)]
+    points += [(family, "w80", *told) for family, told in CHANGED.items()] + [("text-lm", "w80", 0.0, 524_288, 0.5)]
     rows = {"runs": [], "scores": [], "losses": []}
     for family, size, share, tokens, skill in points:
         _add(rows, family, size, share * MOST, tokens, skill, "interleaved")
@@ -106,9 +106,9 @@ def mixed():
 
 
 def _add(rows, family, size, interleaved, tokens, skill, study):
-    scheme = "text" if family == "text" else "joint-vq12.5" if family == "rate-12.5" else "joint-vq25"
+    scheme = "text" if family == "text-lm" else "joint-vq12.5" if family == "rate-12.5" else "joint-vq25"
     name, n = f"{family}/{round(interleaved / 1000)}k/{size}", SIZES.get(size, 130_000)
-    text = family == "text"
+    text = family == "text-lm"
     labels = {"scale": "micro", "name": name, "fingerprint": name, "point": name, "family": family, "size": size}
     labels |= {"seed": 0, "params_total": n, "tokens": round(tokens), "flops_6n": 6.0 * n * tokens, "studies": study}
     labels |= {"tokenizer": "text" if text else "joint", "unit_stream": "" if text else scheme}

@@ -33,8 +33,8 @@ def part(results, keep):
 
 def test_the_tables_know_the_families_of_the_study():
     families = {run.family for run in runs_of("interleaved", SCALES["micro"])}
-    assert families <= set(ORDER) | {"text"} and set(CONTROLS) < families
-    assert all(style.label(family) != family for family in families - {"interleaved", "text"})
+    assert families <= set(ORDER) | {"text-lm"} and set(CONTROLS) < families
+    assert all(style.label(family) != family for family in families - {"interleaved"})
 
 
 def test_knowledge_is_scored_by_the_ending_alone(mixed):
@@ -80,7 +80,7 @@ def test_losses_are_of_text_and_of_speech_and_the_text_lm_stands_beside(mixed):
     full = held_out.loc[FULL]
     assert losses.loc[(FULL, "T"), "value"] == full.loc["stories-validation-T/joint-vq25", "nats_per_token"]
     assert losses.loc[(FULL, "S"), "value"] == full.loc["stories-validation-S/joint-vq25", "nats_per_unit"]
-    text = rows[rows["family"] == "text"].set_index(["measure", "form"])["value"]
+    text = rows[rows["family"] == "text-lm"].set_index(["measure", "form"])["value"]
     assert set(text.index) >= {("loss", "T"), ("minimal_pairs", "T")} and ("loss", "S") not in text.index
     assert "Text kept: 1.100 nats a token in the text LM" in FIGURES["interleaving"].module.caption(mixed)
     drawn = FIGURES["interleaving"].module.draw(mixed).axes[0].texts
@@ -90,9 +90,9 @@ def test_losses_are_of_text_and_of_speech_and_the_text_lm_stands_beside(mixed):
 def test_the_directions_stand_beside_each_other_with_the_older_study(mixed):
     rows = numbers("crossmodal", mixed)
     assert set(rows["study"]) == {"interleaved", "crossmodal"} and set(rows["size"]) == {"w80", "w64"}
-    assert set(rows.loc[rows["family"] == "text", "form"]) == {"TT"}
+    assert set(rows.loc[rows["family"] == "text-lm", "form"]) == {"TT"}
     assert not rows.duplicated(["name", "measure", "form"]).any()
-    assert set(rows["family"]) == {"interleaved", "from-text-lm", "text", "joint"}
+    assert set(rows["family"]) == {"interleaved", "from-text-lm", "text-lm", "joint"}
 
 
 def test_speakers_are_read_beside_their_floor(mixed):
@@ -110,8 +110,8 @@ PARTS = {
     "small size": lambda run: run["size"] == "w48",
     "changes alone": lambda run: run["family"] in ("facts-apart", "rate-12.5"),
     "no control": lambda run: run["family"] in ("interleaved", "no-pairs"),
-    "text alone": lambda run: run["family"] == "text",
-    "text and from it": lambda run: run["family"] in ("text", "from-text-lm"),
+    "text alone": lambda run: run["family"] == "text-lm",
+    "text and from it": lambda run: run["family"] in ("text-lm", "from-text-lm"),
     "one speaker": lambda run: run["name"] == "text-to-token/vq25",
     "older study": lambda run: run["family"] == "joint",
 }
