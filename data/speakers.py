@@ -14,7 +14,7 @@ from slm.machine import Machine
 from slm.runlog import RunLog
 from slm.spec import SpokenSpec, StoreSpec
 
-CACHE_TOKENS = 1 << 16
+CACHE_TOKENS = 1 << 18
 """Of the batches that spans are spoken in (a choice): a step of few rows costs as much as one of many."""
 
 

@@ -145,7 +145,7 @@ def stream_answer(model, prompt: np.ndarray, first: int, ids: JointIds, decoding
             f"the prompt has {len(prompt)} tokens and {decoding.most_tokens} are asked for: the model's context is "
             f"{context}"
         )
-    draws = [np.random.default_rng((decoding.seed, 0))] if decoding.temperature else None
+    draws = np.random.default_rng((decoding.seed, 0))
     body, head, answer = model.base_model, model.get_output_embeddings(), Answer(ids)
     given, cache = torch.tensor([[first, *prompt.tolist()]], device=model.device), {}
     for number in range(decoding.most_tokens):
@@ -154,7 +154,8 @@ def stream_answer(model, prompt: np.ndarray, first: int, ids: JointIds, decoding
         barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=model.device)  # (V,)
         for some in answer.allowed():
             barred[some.start : some.stop] = False
-        token = int(generation.next_tokens(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))
+        uniforms = draws.random(logits.shape, dtype=np.float32) if decoding.temperature else None
+        token = int(generation.next_tokens(logits.masked_fill(barred, -torch.inf), decoding.temperature, uniforms))
         if not answer.add(token):
             return
         yield token

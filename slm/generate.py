@@ -48,8 +48,7 @@ def generate(
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * len(prompts)
     slots = min(batch_tokens, CACHE_BYTES // slot_bytes(model.config))
     for batch in _batches(prompts, decoding.most_tokens, slots):
-        draws = [np.random.default_rng((decoding.seed, i)) for i in batch] if decoding.temperature else None
-        rows = _continued(model, [prompts[i] for i in batch], first, stop, allowed, decoding, draws)
+        rows = _continued(model, [prompts[i] for i in batch], first, stop, allowed, decoding, batch)
         for i, row in zip(batch, rows, strict=True):
             found[i] = row
     return found
@@ -73,7 +72,9 @@ def _batches(prompts: list[np.ndarray], most_tokens: int, batch_tokens: int) -> 
 
 
 @torch.inference_mode()
-def _continued(model, prompts, first: int, stop: int, allowed: range, decoding: Decoding, draws) -> list[np.ndarray]:
+def _continued(
+    model, prompts, first: int, stop: int, allowed: range, decoding: Decoding, numbers: list[int]
+) -> list[np.ndarray]:
     lengths = torch.tensor([len(prompt) + 1 for prompt in prompts], device=model.device)  # (B,), with `first`
     longest = int(lengths.max())
     ids = np.full((len(prompts), longest), first)  # (B, T)
@@ -82,32 +83,56 @@ def _continued(model, prompts, first: int, stop: int, allowed: range, decoding: 
     given, body, head = torch.from_numpy(ids).to(model.device), model.base_model, model.get_output_embeddings()
     out = body(input_ids=given, attention_mask=torch.ones_like(given), use_cache=True)
     logits = head(out.last_hidden_state[torch.arange(len(prompts), device=model.device), lengths - 1])  # (B, V)
-    barred = torch.ones(logits.shape[-1], dtype=torch.bool, device=model.device)  # (V,)
-    barred[allowed.start : allowed.stop] = barred[stop] = False
+    choices = torch.tensor(sorted({*allowed, stop}), device=model.device)  # (C,)
+    draws = Draws(decoding.seed, numbers, len(choices)) if decoding.temperature else None
     seen = torch.arange(longest, device=model.device) < lengths[:, None]  # (B, S)
-    tokens: list[torch.Tensor] = []
-    ended = torch.zeros(len(prompts), dtype=torch.bool, device=model.device)  # (B,)
-    while True:
-        tokens.append(next_tokens(logits.masked_fill(barred, -torch.inf), decoding.temperature, draws))  # (B,)
-        ended |= tokens[-1] == stop
-        if len(tokens) == decoding.most_tokens or bool(ended.all()):
+    tokens = np.full((len(prompts), decoding.most_tokens), stop)  # (B, generated)
+    alive = np.arange(len(prompts))
+    for step in range(decoding.most_tokens):
+        chosen = next_tokens(logits[:, choices], decoding.temperature, draws and draws.next(alive))
+        fresh = choices[chosen]  # (B,)
+        tokens[alive, step] = fresh.cpu().numpy()
+        going = (tokens[alive] == stop).sum(axis=1) == decoding.most_tokens - step - 1
+        if step + 1 == decoding.most_tokens or not going.any():
             break
+        if going.sum() <= len(alive) // 2:  # those that have ended cost as much as the others
+            kept = torch.from_numpy(np.flatnonzero(going)).to(model.device)
+            out.past_key_values.batch_select_indices(kept)
+            fresh, lengths, seen, alive = fresh[kept], lengths[kept], seen[kept], alive[going]
         seen = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
         out = body(
-            input_ids=tokens[-1][:, None],
+            input_ids=fresh[:, None],
             attention_mask=seen[:, None, None],  # (B, 1, 1, S)
-            position_ids=(lengths + len(tokens) - 1)[:, None],
+            position_ids=(lengths + step)[:, None],
             past_key_values=out.past_key_values,
             use_cache=True,
         )
         logits = head(out.last_hidden_state[:, -1])
-    rows = torch.stack(tokens, dim=1).cpu().numpy()  # (B, generated)
-    return [row[: int(np.argmax(row == stop))] if (row == stop).any() else row for row in rows]
+    return [row[: int(np.argmax(row == stop))] if (row == stop).any() else row for row in tokens]
 
 
-def next_tokens(logits: torch.Tensor, temperature: float, draws: list[np.random.Generator] | None) -> torch.Tensor:
-    """The next token of every row (B,): the likeliest, or drawn by the row's own generator (Gumbel's maximum)."""
-    if draws is None:
+class Draws:
+    """Uniform numbers for prompts by their numbers, each from a generator of its own, some steps ahead."""
+
+    _AHEAD = 16
+
+    def __init__(self, seed: int, numbers: list[int], choices: int) -> None:
+        self._generators = [np.random.default_rng((seed, number)) for number in numbers]
+        self._choices, self._step = choices, 0
+
+    def next(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the next step of rows (B,), each time the same rows or some of them: (B, C) float32."""
+        place = self._step % self._AHEAD
+        if place == 0:
+            shape = (self._AHEAD, self._choices)
+            self._held = {row: self._generators[row].random(shape, dtype=np.float32) for row in rows.tolist()}
+        self._step += 1
+        return np.stack([self._held[row][place] for row in rows.tolist()])
+
+
+def next_tokens(logits: torch.Tensor, temperature: float, uniforms: np.ndarray | None) -> torch.Tensor:
+    """Of logits (B, C), the likeliest choice of every row (B,), or one drawn by uniform numbers (B, C) (Gumbel's)."""
+    if uniforms is None:
         return logits.argmax(dim=-1)
-    noise = np.stack([draw.gumbel(size=logits.shape[-1]) for draw in draws])
-    return (logits.double() / temperature + torch.from_numpy(noise).to(logits.device)).argmax(dim=-1)
+    noise = -torch.log(-torch.log(torch.from_numpy(uniforms).to(logits.device)))
+    return (logits.float() / temperature + noise).argmax(dim=-1)
