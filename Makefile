@@ -16,9 +16,15 @@ demo: $(INSTALLED)
 	$(BIN)/python -m data compare --scale $(SCALE)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
+# At 25 Hz only what is trained on, and the facts.
+MIXED := '[!d]*/vq12.5' '*-[ST]/joint-vq12.5' '*-[ST][ST]/joint-vq12.5' '*-A/joint-vq12.5' '*/text' \
+	'stories-*/vq25' 'stories-*-[ST]/joint-vq25' 'stories-*-[ST][ST]/joint-vq25' 'knowledge-*-T/joint-vq25' 'facts*25'
+
 # Speech and text: supervised tokenizers, models that speak text, interleaved stores, then the study; see the README.
 interleaved: $(INSTALLED)
-	$(BIN)/python -m data prepare '*/vq*' '*-[ST]/joint-vq*' '*-[ST][ST]/joint-vq*' '*-A/joint-vq*' '*/text' --scale $(SCALE)
+	printf '%s\n' stories-validation/vq25 stories-validation/vq12.5 | \
+		xargs -P 2 -n 1 $(BIN)/python -m data prepare --workers 1 --scale $(SCALE)
+	$(BIN)/python -m data prepare $(MIXED) --scale $(SCALE)
 	$(BIN)/python -m experiments train text-to-token --scale $(SCALE)
 	$(BIN)/python -m data prepare '*-I*/joint-vq*' --scale $(SCALE)
 	$(BIN)/python -m experiments train interleaved --scale $(SCALE)

@@ -61,7 +61,7 @@ def _own(
         dialogues=_talk(dialogues_),
         speaker=(ModelConfig(vocabulary=0, context=256, init_std=0.08, **model), TrainConfig(**train)),
         learns_from="stories-train",
-        rates_in_full=(25.0,),
+        rates_in_full=(12.5,),
     )
 
 

@@ -2,7 +2,8 @@
 
 In: text and a voice. Out: 16 kHz audio with the start time of every word and phone. espeak-ng's sound depends on
 what its process spoke before, and nothing resets that; so every document is spoken by a fresh child, forked from a
-parent that has never spoken and never imported torch, and can be spoken again alone, byte for byte.
+parent that has never spoken and never imported torch (a process of its own, where this one has), and can be spoken
+again alone, byte for byte.
 """
 
 import bisect
@@ -12,6 +13,8 @@ import json
 import os
 import re
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,12 +78,17 @@ class Synthesiser:
         self._native_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 1000, str(self._data).encode(), options)
         if self._native_rate <= 0:
             raise ValueError(f"espeak-ng did not start with the data in {self._data}: reinstall espeakng-loader")
+        self._server: _Server | None = None
 
     def speak(self, text: str, voice: str) -> Speech:
         """The sound of `text`; `ValueError` for an unknown voice or text without sound."""
         import soxr
 
-        header, samples = _in_child(lambda: self._speak_here(text, voice))
+        if "torch" in sys.modules:  # forking so large a process would take longer than speaking
+            self._server = self._server or _Server()
+            header, samples = self._server.speak(text, voice)
+        else:
+            header, samples = self.samples(text, voice)
         if "error" in header:
             raise ValueError(header["error"])
         native = np.frombuffer(samples, dtype="<i2").astype(np.float32) / 32768
@@ -90,6 +98,10 @@ class Synthesiser:
             words=_whole_words(header["words"], text),
             phones=tuple((start, symbol) for start, symbol in header["phones"]),
         )
+
+    def samples(self, text: str, voice: str) -> tuple[dict, bytes]:
+        """What a child says of a text: its events, or what is wrong with it, and 16-bit samples at the native rate."""
+        return _in_child(lambda: self._speak_here(text, voice))
 
     def _has_variant(self, voice: str) -> bool:
         """espeak-ng falls back to the plain voice, without a word, when the variant after `+` does not exist."""
@@ -144,6 +156,45 @@ def _whole_words(events: list[tuple[float, int]], text: str) -> tuple[tuple[floa
     return tuple((start, first, end - first) for (first, end), start in sorted(times.items()))
 
 
+class _Server:
+    """A small process that forks a child for every document; it ends with this one, whose end of the pipe closes."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", "from data.tts import serve; serve()"]
+        root = Path(__file__).parents[1]
+        self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def speak(self, text: str, voice: str) -> tuple[dict, bytes]:
+        self._process.stdin.write(_packed({"text": text, "voice": voice}, b""))
+        self._process.stdin.flush()
+        found = _read(self._process.stdout)
+        if found is None:
+            raise ChildProcessError(f"the synthesiser's process ended with status {self._process.wait()}: run again")
+        return found
+
+
+def serve() -> None:
+    """Speak what comes over standard input, until it closes."""
+    synthesiser = Synthesiser()
+    while (asked := _read(sys.stdin.buffer)) is not None:
+        sys.stdout.buffer.write(_packed(*synthesiser.samples(**asked[0])))
+        sys.stdout.buffer.flush()
+
+
+def _packed(header: dict, body: bytes) -> bytes:
+    head = json.dumps(header).encode()
+    return struct.pack("<qq", len(head), len(body)) + head + body
+
+
+def _read(pipe) -> tuple[dict, bytes] | None:
+    """The next packed message; None where there is no more."""
+    sizes = pipe.read(16)
+    if len(sizes) < 16:
+        return None
+    head, body = struct.unpack("<qq", sizes)
+    return json.loads(pipe.read(head)), pipe.read(body)
+
+
 def _in_child(work) -> tuple[dict, bytes]:
     """Result of `work()` computed in a forked child: a JSON header and bytes, over a pipe."""
     reading, writing = os.pipe()
@@ -153,18 +204,15 @@ def _in_child(work) -> tuple[dict, bytes]:
         try:
             gc.disable()  # a collection would touch, and so copy, every page of the parent
             os.close(reading)
-            header, body = work()
-            head = json.dumps(header).encode()
             with open(writing, "wb") as pipe:
-                pipe.write(struct.pack("<q", len(head)) + head + body)
+                pipe.write(_packed(*work()))
             status = 0
         finally:
             os._exit(status)
     os.close(writing)
     with open(reading, "rb") as pipe:
-        message = pipe.read()
+        found = _read(pipe)
     _, status = os.waitpid(child, 0)
-    if status != 0 or len(message) < 8:
+    if status != 0 or found is None:
         raise ChildProcessError(f"the synthesiser's process ended with status {status}: is there enough memory?")
-    (size,) = struct.unpack("<q", message[:8])
-    return json.loads(message[8 : 8 + size]), message[8 + size :]
+    return found

@@ -73,18 +73,18 @@ def _published(stories: str, recorded: str) -> dict[str, dict[str, float]]:
 PARTS = {
     "tiny": Parts(
         sizes=("w32",),
-        rates=(25.0, 12.5),
+        rates=(12.5, 25.0),
         parts=_OWN,
         base={"S": 2048, "T": 2048, "P": 1024},
         most=3072,
         text_lm=("stories", 2048),
     ),
     "micro": Parts(
-        sizes=("w48", "w80"),
-        rates=(25.0, 12.5),
+        sizes=("w32", "w64"),
+        rates=(12.5, 25.0),
         parts=_OWN,
-        base={"S": 360_000, "T": 400_000, "P": 240_000},
-        most=1_000_000,
+        base={"S": 200_000, "T": 250_000, "P": 200_000},
+        most=650_000,
         text_lm=("stories", 524_288),
     ),
     "mini": Parts(

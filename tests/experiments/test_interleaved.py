@@ -75,8 +75,8 @@ def test_ablations_differ_from_the_largest_run_in_what_they_are_named_for():
     (falls,) = families["text-falls"]
     assert {source.final_weight for source in falls.mix if source.store.form == "T"} == {0.0}
     assert falls.train == reference.train
-    (rate,) = families["rate-12.5"]
-    assert {source.store.units.encoder.rate_hz for source in rate.mix} == {12.5}
+    (rate,) = families["rate-25"]
+    assert {source.store.units.encoder.rate_hz for source in rate.mix} == {25.0}
     (longer,) = families["base-longer"]
     assert interleaved_share(longer) == 0 and longer.train.tokens == reference.train.tokens
     (shared,) = families["shared-head"]

@@ -18,7 +18,7 @@ from slm.runlog import RunLog
 from slm.store import TokenStore
 
 REPOSITORY = Path(__file__).parents[2]
-FIRST = ("*/vq25", "*-[ST]/joint-vq25", "*-[ST][ST]/joint-vq25", "*-[AC]/joint-vq25", "*/text")
+FIRST = ("*/vq12.5", "*-[ST]/joint-vq12.5", "*-[ST][ST]/joint-vq12.5", "*-[AC]/joint-vq12.5", "*/text")
 CHAT = runs_of("chat", SCALES["tiny"])[0]
 
 
@@ -38,11 +38,11 @@ def done(root: Path, *arguments: str) -> str:
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("mixed")
     done(root, "data", "prepare", *FIRST, "--workers", "2")
-    early = run(root, "data", "prepare", "knowledge-train-I/joint-vq25")
+    early = run(root, "data", "prepare", "knowledge-train-I/joint-vq12.5")
     assert early.returncode == 2 and "train text-to-token --scale tiny" in early.stderr
     assert len(early.stderr.strip().splitlines()) == 1, early.stderr
-    done(root, "experiments", "train", "text-to-token", "--only", "*/vq25", "--workers", "2")
-    done(root, "data", "prepare", "*-I*/joint-vq25")
+    done(root, "experiments", "train", "text-to-token", "--only", "*/vq12.5", "--workers", "2")
+    done(root, "data", "prepare", "*-I*/joint-vq12.5")
     for only in ("interleaved/*", "*text-lm*", "real-words/*", "text-falls/*", "shared-head/*"):
         done(root, "experiments", "train", "interleaved", "--only", only, "--workers", "2")
     done(root, "experiments", "train", "chat")
@@ -57,7 +57,7 @@ def test_a_tokenizer_reports_how_it_reads(root):
 
 def test_models_of_pairs_are_heard(root):
     for form, family in (("TS", "text-to-token"), ("ST", "token-to-text")):
-        log = RunLog(root / "runs" / "tiny" / family / scheme(25.0))
+        log = RunLog(root / "runs" / "tiny" / family / scheme(12.5))
         rows = {row["metric"]: row for row in log.rows("scores")}
         assert set(rows) == {"wer", "wer_of_real", "length"} and rows["wer"]["tokens_per_second"] > 0
         items = read_jsonl(log.folder / "items" / f"stories-validation-{form}.jsonl")
@@ -70,10 +70,10 @@ def test_models_of_pairs_are_heard(root):
 
 
 def test_facts_are_interleaved_by_the_model_that_speaks(root):
-    store = TokenStore(root / "stores" / "tiny" / "knowledge-train-I" / "joint-vq25")
+    store = TokenStore(root / "stores" / "tiny" / "knowledge-train-I" / "joint-vq12.5")
     told = store.manifest["provenance"]["interleaving"]
     assert told["speech_tokens"] == store.num_units > 0 and 0.1 < told["share"] < 0.5
-    assert store.spec == stores("tiny")["knowledge-train-I/joint-vq25"]
+    assert store.spec == stores("tiny")["knowledge-train-I/joint-vq12.5"]
 
 
 def test_runs_see_what_they_are_named_for_and_are_asked_across_modalities(root):
