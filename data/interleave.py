@@ -5,23 +5,26 @@ document as text and as speech, to be interleaved while they are read; `ST` and 
 once. Which words are spoken depends on the recipe, the document's number and the epoch alone.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data import documents as sources
+from data.unigram import unknown_id
 from data.vocabulary import JointIds, joint_ids
 from data.words import Encode, Spelling, alignment_file, atoms, read_alignment, unit_ends
 from slm import spans as law
 from slm.spec import StoreSpec
 from slm.store import Document, TokenStore, checksum, write_store
 
-Speak = Callable[[list[np.ndarray]], list[np.ndarray]]
-"""Text ids of spans to their speech units: a text-to-token model."""
-MOST_UNALIGNED = 0.05
-"""Largest share of the documents that may lack word times or text before a store is refused (a choice)."""
+Speak = Callable[[list[np.ndarray], list[int]], list[np.ndarray]]
+"""Text ids of spans, and a number for what is drawn for each, to their speech units: a text-to-token model."""
+MOST_UNUSABLE = 0.05
+"""Largest share of the documents that may lack word times or text, or be beyond the tokenizer, before a store is
+refused (a choice)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +52,9 @@ def aligned_words(
 ) -> tuple[list[Words], dict]:
     """The documents of a corpus that have text, speech and word times, and what is told of the others.
 
-    `ValueError` where more than `MOST_UNALIGNED` of them lack one of these, or word times are impossible.
+    `ValueError` where more than `MOST_UNUSABLE` of them lack one of these, or word times are impossible.
     """
-    ids, spelling = joint_ids(spec.tokenizer), Spelling(encode)
+    ids, spelling = joint_ids(spec.tokenizer), Spelling(encode, unknown_id(spec.tokenizer.text))
     places = {row["id"]: i for i, row in enumerate(speech.rows("documents"))}
     texts = {
         u.id: u.text for u in sources.documents(spec.corpus, corpora, is_written=True) if u.id in places and u.text
@@ -65,12 +68,12 @@ def aligned_words(
         except ValueError as error:
             raise ValueError(f"document {key}: {error}") from None
     lacking = len(places) - len(found)
-    if lacking > MOST_UNALIGNED * len(places):
+    if lacking > MOST_UNUSABLE * len(places):
         raise ValueError(
             f"{lacking} of {len(places)} documents of {speech.folder} have no text or no word times: take a corpus "
             f"that is spoken here, or give times in alignments/{spec.corpus.name}-{spec.corpus.split}.jsonl"
         )
-    return found, {"unaligned": lacking} | ({"alignment_sha256": checksum(path)} if path else {})
+    return found, {"left_out": lacking} | ({"alignment_sha256": checksum(path)} if path else {})
 
 
 def _words(key: str, text: str, times, speech: TokenStore, place: int, ids: JointIds, spelling: Spelling) -> Words:
@@ -144,8 +147,7 @@ def interleaved_store(folder: Path, spec: StoreSpec, words: list[Words], speak: 
     """
     ids, counts = joint_ids(spec.tokenizer), np.array([len(each.text_ends) for each in words])
     drawn = [law.spans(counts, spec.spans, epoch, np.arange(len(words))) for epoch in range(spec.epochs)]
-    asked = [words[n].part("T", f, f + k) for some in drawn for n, f, k in zip(*some, strict=True)] if speak else []
-    spoken = iter(speak(asked) if speak else [])
+    spoken = iter(_spoken(words, drawn, speak) if speak else [])
     documents: list[Document] = []
     for epoch, some in enumerate(drawn):
         of: dict[int, list[tuple[int, int, np.ndarray, float]]] = {}
@@ -159,6 +161,17 @@ def interleaved_store(folder: Path, spec: StoreSpec, words: list[Words], speak: 
     text = sum(len(document.tokens) for document in documents) - speech
     told = told | {"interleaving": realised | {"speech_tokens": speech, "text_tokens_and_marks": text}}
     return write_store(folder, spec, documents, {"documents": [{"id": d.id} for d in documents]}, told)
+
+
+def _spoken(words: list[Words], drawn: list[law.Spans], speak: Speak) -> list[np.ndarray]:
+    """The units of all spans of all epochs; what is drawn for one depends on its document, epoch and first word."""
+    asked, numbers = [], []
+    for epoch, some in enumerate(drawn):
+        for n, first, length in zip(*(column.tolist() for column in some), strict=True):
+            asked.append(words[n].part("T", first, first + length))
+            name = f"{words[n].id}#{epoch}#{first}"
+            numbers.append(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))
+    return speak(asked, numbers)
 
 
 def _document(ids: JointIds, words: Words, spans: list[tuple[int, int, np.ndarray, float]], epoch: int) -> Document:
@@ -179,15 +192,25 @@ def _document(ids: JointIds, words: Words, spans: list[tuple[int, int, np.ndarra
     return Document(id=f"{words.id}#{epoch}", tokens=tokens, units=units, seconds=seconds)
 
 
-def unspoken_words(spec: StoreSpec, encode: Encode, corpora: Path | None) -> Iterator[Words]:
-    """The documents of a corpus as text alone, for a text-to-token model; `ValueError` for one without words."""
-    spelling, nothing = Spelling(encode), np.zeros(0, dtype=np.int64)
+def unspoken_words(spec: StoreSpec, encode: Encode, corpora: Path | None) -> tuple[list[Words], dict]:
+    """The documents of a corpus as text alone, for a text-to-token model, and how many were left out.
+
+    Left out are those without words, or with words that the tokenizer cannot represent; `ValueError`, which names the
+    first, where they are more than `MOST_UNUSABLE`.
+    """
+    spelling, nothing = Spelling(encode, unknown_id(spec.tokenizer.text)), np.zeros(0, dtype=np.int64)
+    found, wrong = [], []
     for utterance in sources.documents(spec.corpus, corpora, is_written=True):
         try:
             ids, ends = spelling(utterance.text or "")
         except ValueError as error:
-            raise ValueError(f"document {utterance.id}: {error}") from None
+            wrong.append(f"document {utterance.id}: {error}")
+            continue
         none = np.zeros(len(ends), dtype=np.int64)
-        yield Words(
-            id=utterance.id, text=ids, text_ends=ends, speech=nothing, speech_ends=none, seconds=none.astype(float)
+        silent = {"speech": nothing, "speech_ends": none, "seconds": none.astype(float)}
+        found.append(Words(id=utterance.id, text=ids, text_ends=ends, **silent))
+    if len(wrong) > MOST_UNUSABLE * (len(found) + len(wrong)):
+        raise ValueError(
+            f"{len(wrong)} of {len(found) + len(wrong)} texts cannot be used, the first because: {wrong[0]}"
         )
+    return found, {"left_out": len(wrong)}

@@ -25,8 +25,8 @@ SPANS = SpanSpec()
 """Lambda 10 words, eta 0.3."""
 SHARES = {"I": 0.3, "I20": 0.2, "I40": 0.4}
 """Form in the name of a store -> eta: what is stated of Zeng et al. (2025), and the range they are said to ablate."""
-TEMPERATURE = 0.7
-"""Of text-to-token models (a choice: higher ones say more wrong words, greedy ones always the same)."""
+TEMPERATURE = 0.5
+"""Of text-to-token models (a choice: higher ones say more wrong words, greedy ones always the same; LOG.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,7 @@ def table(mixed: Mixed) -> dict[str, StoreSpec]:
 def units_of(mixed: Mixed, rate_hz: float) -> UnitSpec:
     """The units of a supervised tokenizer: the codes of its codebook."""
     encoder = mixed.tokenizers[rate_hz]
-    codes = encoder.supervised.codes if encoder.supervised else PUBLISHED_CODES[encoder.checkpoint]
-    return UnitSpec(encoder=encoder, clusters=codes)
-
-
-PUBLISHED_CODES = {"zai-org/glm-4-voice-tokenizer": 16384}
-"""Checkpoint -> codes (its config: `quantize_vocab_size`)."""
+    return UnitSpec(encoder=encoder, clusters=encoder.supervised.codes)
 
 
 def _of_rate(mixed: Mixed, rate_hz: float) -> dict[str, StoreSpec]:
@@ -103,8 +98,7 @@ def _of_rate(mixed: Mixed, rate_hz: float) -> dict[str, StoreSpec]:
         joint(form, mixed.recorded)
     train = {c: corpus for c, corpus in mixed.heard.items() if "train" in c}
     joint("C", mixed.dialogues)
-    joint("A", train)
-    joint("I", train, "R", spans=SPANS)
+    joint("A", train | {c: corpus for c, corpus in mixed.recorded.items() if "train" in c})
     speaks = _speaks(mixed, rate_hz, found)
     for label, share in SHARES.items():
         if label == "I" or rate_hz in mixed.rates_in_full:

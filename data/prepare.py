@@ -241,7 +241,7 @@ def _joint_store(shop: Workshop, name: str, spec: StoreSpec) -> TokenStore:
     if spec.form not in ("A", "I") and not spec.spans:
         return joint_store(folder, spec, base, encode, shop.corpora)
     if base is None:
-        words, told = list(unspoken_words(spec, encode, shop.corpora)), {}
+        words, told = unspoken_words(spec, encode, shop.corpora)
     else:
         words, told = aligned_words(spec, base, encode, shop.corpora)
         told |= {"speech": base.fingerprint}
@@ -272,9 +272,9 @@ def _speaker(shop: Workshop, spec: StoreSpec) -> Speak | None:
     task = shop.progress.add_task(f"{spec.spoken.run} speaks", total=None)
     speak = speaker(spec, shop.root, shop.scale, shop.machine)
 
-    def watched(spans: list[np.ndarray]) -> list[np.ndarray]:
+    def watched(spans: list[np.ndarray], numbers: list[int]) -> list[np.ndarray]:
         shop.progress.update(task, description=f"{spec.spoken.run} speaks {len(spans):,} spans")
-        found = speak(spans)
+        found = speak(spans, numbers)
         shop.progress.update(task, total=1, completed=1)
         return found
 

@@ -19,7 +19,8 @@ CACHE_TOKENS = 1 << 18
 
 
 def speaker(spec: StoreSpec, root: Path, scale: str, machine: Machine):
-    """What speaks the spans of a store: text ids of spans to units, counted from 0.
+    """What speaks the spans of a store: text ids of spans, and a number of each that its draws depend on, to units
+    counted from 0.
 
     `ValueError` if the run is not there or of another recipe. A span that the model never ends is cut at its context.
     """
@@ -29,7 +30,7 @@ def speaker(spec: StoreSpec, root: Path, scale: str, machine: Machine):
     log, ids = finished(spec.spoken, root, scale), joint_ids(spec.tokenizer)
     model, end = trained_model(log, machine), spec.tokenizer.vocabulary - 1
 
-    def speak(spans: list[np.ndarray]) -> list[np.ndarray]:
+    def speak(spans: list[np.ndarray], numbers: list[int]) -> list[np.ndarray]:
         prompts = [np.concatenate([[ids.mark("T")], span, [ids.mark("S")]]) for span in spans]
         if not prompts:
             return []
@@ -40,7 +41,7 @@ def speaker(spec: StoreSpec, root: Path, scale: str, machine: Machine):
                 f"{log.spec.model.context} of {log.spec.name}: take shorter spans"
             )
         decoding = Decoding(most_tokens=room, temperature=spec.spoken.temperature, seed=spec.spoken.seed)
-        said = generate(model, prompts, end, end, ids.speech, decoding, CACHE_TOKENS)
+        said = generate(model, prompts, end, end, ids.speech, decoding, CACHE_TOKENS, numbers)
         return [collapsed(units - ids.speech.start) for units in said]
 
     return speak

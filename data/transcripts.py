@@ -18,7 +18,7 @@ from data.unigram import TextPieces, UnitPieces, model_path
 from data.vocabulary import joint_ids
 from slm.atomic import exclusive
 from slm.machine import Machine
-from slm.spec import StoreSpec, UnitSpec
+from slm.spec import StoreSpec, TokenizerSpec, UnitSpec
 from slm.store import TokenStore
 
 HELD_OUT_DOCUMENTS = 50
@@ -33,16 +33,12 @@ Read = Callable[[list[np.ndarray]], list[str]]
 def reader(spec: StoreSpec, root: Path, scale: str, transcriber: str, machine: Machine) -> Read:
     """What reads the answers that a store's questions get; a written one ends at `ANSWER_ENDS`."""
     tokenizer = spec.tokenizer
-    if tokenizer.kind == "pretrained":
-        from slm.pretrained import PretrainedPieces
-
-        return _answers(PretrainedPieces(tokenizer.checkpoint, machine.models).decode)
     if tokenizer.kind == "joint" and answers_aloud(spec):
         speech = reader(replace(spec, tokenizer=tokenizer.speech, form=None), root, scale, transcriber, machine)
         first = joint_ids(tokenizer).speech.start
         return lambda documents: speech([document - first for document in documents])
-    if tokenizer.kind in ("text", "joint"):
-        return _answers(TextPieces(model_path(root, tokenizer.text or tokenizer)).decode)
+    if tokenizer.kind in ("text", "joint", "pretrained"):
+        return _answers(text_decoder(tokenizer.text or tokenizer, root, machine))
     if tokenizer.kind not in ("units", "unigram", "bpe"):
         raise ValueError(f"nothing reads {tokenizer.kind} as text: ask models of units, of pieces of them, or of text")
     transcribe = _transcriber(spec.units, root, scale, transcriber, machine)
@@ -50,6 +46,15 @@ def reader(spec: StoreSpec, root: Path, scale: str, transcriber: str, machine: M
         return lambda documents: transcribe([collapsed(document) for document in documents])
     pieces = UnitPieces(model_path(root, tokenizer, spec.units), spec.units.clusters)
     return lambda documents: transcribe([collapsed(pieces.decode(document)) for document in documents])
+
+
+def text_decoder(tokenizer: TokenizerSpec, root: Path, machine: Machine) -> Callable[[np.ndarray], str]:
+    """Ids of a text tokenizer, ours or a published one, to text."""
+    if tokenizer.kind == "pretrained":
+        from slm.pretrained import PretrainedPieces
+
+        return PretrainedPieces(tokenizer.checkpoint, machine.models).decode
+    return TextPieces(model_path(root, tokenizer)).decode
 
 
 def transcriber_name(spec: StoreSpec, root: Path, scale: str, transcriber: str, machine: Machine) -> str | None:

@@ -85,7 +85,8 @@ class Synthesiser:
         import soxr
 
         if "torch" in sys.modules:  # forking so large a process would take longer than speaking
-            self._server = self._server or _Server()
+            if self._server is None or self._server.has_ended:
+                self._server = _Server()
             header, samples = self._server.speak(text, voice)
         else:
             header, samples = self.samples(text, voice)
@@ -163,6 +164,10 @@ class _Server:
         command = [sys.executable, "-c", "from data.tts import serve; serve()"]
         root = Path(__file__).parents[1]
         self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def speak(self, text: str, voice: str) -> tuple[dict, bytes]:
         self._process.stdin.write(_packed({"text": text, "voice": voice}, b""))

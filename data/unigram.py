@@ -106,6 +106,11 @@ class TextPieces:
         return self._model.decode([int(piece) for piece in pieces if piece < known])
 
 
+def unknown_id(tokenizer: TokenizerSpec) -> int | None:
+    """The id that stands for characters that a text tokenizer does not know; None where it knows all bytes."""
+    return _SETTINGS["unk_id"] if tokenizer.kind == "text" else None
+
+
 def model_path(root: Path, tokenizer: TokenizerSpec, units: UnitSpec | None = None) -> Path:
     """Where the model of a tokenizer lies: of text, or of `units`."""
     recipe = [to_json(units), to_json(tokenizer)] if units else tokenizer

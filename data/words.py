@@ -22,8 +22,9 @@ _ANCHOR = "a"  # any word, before which another one stands after a space
 class Spelling:
     """Texts as ids word by word, each word always the same ids: those after the space that stands before it."""
 
-    def __init__(self, encode: Encode) -> None:
-        self._encode, self._known = encode, {}
+    def __init__(self, encode: Encode, unknown: int | None = None) -> None:
+        """`unknown` is the id of what the tokenizer does not know, where it has one."""
+        self._encode, self._unknown, self._known = encode, unknown, {}
 
     def __call__(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Ids of a text, and the end of each of its words in them; words are parted by white space.
@@ -35,8 +36,8 @@ class Spelling:
             raise ValueError(f"the text {text!r} has no words")
         pieces = [self._encode(words[0]), *(self._after_space(word) for word in words[1:])]
         for word, ids in zip(words, pieces, strict=True):
-            if not len(ids):
-                raise ValueError(f"the tokenizer has no ids for {word!r}: leave the document out")
+            if not len(ids) or self._unknown in ids:
+                raise ValueError(f"the tokenizer has no ids for {word!r}: learn it on texts with these characters")
         return np.concatenate(pieces).astype(np.int64), np.cumsum([len(piece) for piece in pieces])
 
     def _after_space(self, word: str) -> np.ndarray:
@@ -93,7 +94,7 @@ def unit_ends(starts: np.ndarray, durations: np.ndarray, rate_hz: float) -> np.n
     return np.append(np.searchsorted(unit_frames, first_frames, side="left"), len(durations))
 
 
-def times_of(words: list[list], text: str) -> Times:
+def times_of(words: list[tuple[str, float, float]], text: str) -> Times:
     """Times of an alignment file's words `[word, start, end]`, placed in the text in order.
 
     `ValueError` for overlapping, unsorted or negative times, and for words that the text does not hold in this order.
@@ -105,11 +106,11 @@ def times_of(words: list[list], text: str) -> Times:
             raise ValueError(f"the word {word!r} lasts from {start} to {end} s: times must not be negative or reversed")
         if start < before - 1e-6:
             raise ValueError(f"the word {word!r} starts at {start} s, before {before} s, where the one before it ends")
-        first = lowered.find(word.lower(), place)
-        if first < 0:
+        match = re.compile(rf"(?<!\w){re.escape(word.lower())}(?!\w)").search(lowered, place)
+        if not match:
             raise ValueError(f"the word {word!r} is not in the text after {text[:place][-20:]!r}: align this very text")
-        found.append((float(start), first, len(word)))
-        place, before = first + len(word), end
+        found.append((float(start), match.start(), len(word)))
+        place, before = match.end(), end
     return found
 
 
@@ -123,10 +124,14 @@ def alignment_file(corpora: Path | None, corpus: CorpusSpec) -> Path | None:
 def read_alignment(path: Path, texts: dict[str, str]) -> dict[str, Times]:
     """Word times of the documents of an alignment file whose texts are these; `ValueError` names file and document."""
     found = {}
-    for row in read_jsonl(path):
-        if row["id"] in texts:
-            try:
-                found[row["id"]] = times_of(row["words"], texts[row["id"]])
-            except ValueError as error:
-                raise ValueError(f"{path}, document {row['id']}: {error}") from None
+    for number, row in enumerate(read_jsonl(path), start=1):
+        try:
+            if row["id"] in texts:
+                words = [(str(word), float(start), float(end)) for word, start, end in row["words"]]
+                found[row["id"]] = times_of(words, texts[row["id"]])
+        except (KeyError, TypeError):
+            wanted = '{"id": …, "words": [[word, start, end], …]}'
+            raise ValueError(f"{path}, line {number}: not of the form {wanted}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}, document {row['id']}: {error}") from None
     return found

@@ -20,9 +20,8 @@ from data import units as extraction
 from data.centres import centres_folder
 from data.dialogues import FIRST_SPEECH, TEXT_BLOCK, Answer, Turn, asked, parsed
 from data.stores import store_folder
-from data.transcripts import OWN, learnt_from, reader
+from data.transcripts import OWN, learnt_from, reader, text_decoder
 from data.tts import Speech
-from data.unigram import TextPieces, model_path
 from data.units import Target, speech_of
 from data.utterance import Utterance
 from data.vocabulary import JointIds, joint_ids
@@ -31,7 +30,7 @@ from slm import generate as generation
 from slm.atomic import exclusive, write_bytes
 from slm.generate import Decoding
 from slm.machine import Machine
-from slm.pretrained import PretrainedPieces, ends
+from slm.pretrained import ends
 from slm.runlog import RunLog
 from slm.spec import StoreSpec, UnitSpec
 from slm.speech.encoder import SAMPLE_RATE
@@ -122,7 +121,7 @@ def chat(
         write_bytes(out, wav_bytes(waveform))
     return Reply(
         heard=heard,
-        transcript=_decode(store, root, machine)(turn.text).strip(),
+        transcript=text_decoder(store.tokenizer.text, root, machine)(turn.text).strip(),
         said=said,
         tokens=len(tokens),
         tokens_to_sound=first_sound or len(tokens),
@@ -269,10 +268,3 @@ def _turn(prompt: np.ndarray, tokens: list[int], ids: JointIds) -> Turn:
             f"something shorter"
         )
     return turn
-
-
-def _decode(store: StoreSpec, root: Path, machine: Machine) -> Callable[[np.ndarray], str]:
-    text = store.tokenizer.text
-    if text.kind == "pretrained":
-        return PretrainedPieces(text.checkpoint, machine.models).decode
-    return TextPieces(model_path(root, text)).decode

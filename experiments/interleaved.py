@@ -20,7 +20,8 @@ from slm.spec import Init, ModelConfig, RunSpec, Source, SpanSpec, TrainConfig
 ZENG = (0.0, 1 / 6, 1 / 3, 1.0)
 """Interleaved tokens of the ablation, as shares of its 600 B (0, 100, 200, 600; second-hand)."""
 SIMS = {"T": 0.2024, "I": 0.5433, "S": 0.2543}
-"""Shares of the tokens of text, interleaved and speech documents (SlamKit, `config/train_inter_scale.yaml`)."""
+"""Of text, interleaved and speech: SIMS's shares of examples, chosen there "such that the number of tokens matches"
+(SlamKit, `config/train_inter_scale.yaml`); taken as shares of tokens here (a choice)."""
 SPIRIT_LM = {"S": 1 / 3, "T": 1 / 3, "A": 1 / 3}
 """A third each of speech, text and aligned speech and text (Spirit-LM, appendix A)."""
 LEFT_OUT = {"pairs": "P", "speech": "S", "text": "T"}
@@ -130,7 +131,10 @@ def runs(scale: Scale) -> list[RunSpec]:
     found += [_run(scale, size, name, some) for name, some in tokens.items()]
     found += [_run(scale, size, f"eta-{share:g}", full, label=label) for label, share in SHARES.items() if label != "I"]
     found += [_run(scale, size, f"rate-{rate:g}", full, rate_hz=rate) for rate in parts.rates[1:]]
-    found += [_run(scale, size, "text-falls", full, falls=True), _shared_head(_run(scale, size, "shared-head", full))]
+    found += [_run(scale, size, "text-falls", full, falls=True)]
+    untied = _run(scale, size, "untied", full)
+    untied = replace(untied, model=replace(untied.model, tied=False))
+    found += [untied, _shared_head(untied)]
     return found + _from_text(scale, size, _run(scale, size, "from-text-lm", full))
 
 
@@ -140,7 +144,8 @@ def _shared_head(run: RunSpec) -> RunSpec:
     tokenizer = run.mix[0].store.tokenizer
     own = tokenizer.vocabulary - tokenizer.text.vocabulary + 1
     codes = own + (tokenizer.text.vocabulary - 1) // 2
-    return replace(run, model=replace(run.model, tied=False, codes=codes, own_codes=own))
+    name = run.name.replace("untied", "shared-head")
+    return replace(run, name=name, family="shared-head", model=replace(run.model, codes=codes, own_codes=own))
 
 
 def largest(scale: Scale) -> RunSpec:
@@ -157,7 +162,8 @@ def _from_text(scale: Scale, size: str, scratch: RunSpec) -> list[RunSpec]:
         model = replace(scratch.model, **shape, context=CONTEXT)
         batch = round(scratch.train.batch_tokens / CONTEXT) * CONTEXT
         train = replace(scratch.train, batch_tokens=batch, tokens=round(scratch.train.tokens / batch) * batch)
-        return [replace(scratch, model=model, train=train, init=replace(body.init, keeps_text=True))]
+        labels = {"name": scratch.name.replace(f"/{size}", f"/{told}"), "size": told}
+        return [replace(scratch, **labels, model=model, train=train, init=replace(body.init, keeps_text=True))]
     mixture, tokens = told
     family = Family(name="text-lm", mixture=mixture, scheme="text")
     text = recipe_run(scale, family, size, f"{tokens // 1024}k", tokens)
@@ -175,7 +181,8 @@ def _run(
     label: str = "I",
     falls: bool = False,
 ) -> RunSpec:
-    """A run on so many tokens of each part, in whole updates; `falls`: text goes from twice its share to none."""
+    """A run on so many tokens of each part, in whole updates; `falls`: text begins with twice its weight, which falls
+    to nothing. Weights are relative, so that over the run it has a little less than its share, and the others more."""
     parts, table, batch = PARTS[scale.name], stores(scale.name), scale.batch_tokens[size]
     rate_hz = rate_hz or parts.rates[0]
     mix = []

@@ -5,19 +5,17 @@ are read by the suite's own transcriber of their units, whose error rate on the 
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from data.mixed import TEMPERATURE
-from data.transcripts import Read, collapsed, own_transcriber
-from data.unigram import TextPieces, model_path
+from data.transcripts import Read, collapsed, own_transcriber, text_decoder
 from data.vocabulary import joint_ids
 from slm.generate import Decoding, generate
 from slm.machine import Machine
 from slm.spec import StoreSpec
-from slm.speech.transcriber import error_rates
+from slm.speech.transcriber import error_rates, plain_text
 from slm.store import TokenStore
 
 MOST_PAIRS = 400
@@ -27,24 +25,35 @@ CACHE_TOKENS = 1 << 16
 """As of answers."""
 
 
-def completions(model, store: TokenStore, end: int, root: Path, scale: str, machine: Machine) -> tuple[list, list]:
-    """(item rows, scores) of the pairs of a store: each second half is sampled after its first."""
-    form, ids, count = store.spec.form, joint_ids(store.spec.tokenizer), min(MOST_PAIRS, len(store))
-    documents = [np.array(store.document(i), dtype=np.int64) for i in range(count)]
-    given = [int(np.argmax(store.parts[store.index["start"][i] :][: len(documents[i])] > 0)) for i in range(count)]
-    prompts = [document[:first] for document, first in zip(documents, given, strict=True)]
-    real = [document[first:] for document, first in zip(documents, given, strict=True)]
-    allowed = ids.speech if form[1] == "S" else ids.text
-    room = model.config.max_position_embeddings - max(map(len, prompts))
+def completions(model, store: TokenStore, end: int, root: Path, scale: str, machine: Machine) -> tuple[list, list, int]:
+    """(item rows, scores, pairs left out) of a store: each second half is sampled after its first.
+
+    Left out are pairs without a word, and those that are longer than the context. `ValueError` where none is left.
+    """
+    form, ids, context = store.spec.form, joint_ids(store.spec.tokenizer), model.config.max_position_embeddings
+    speech, text = _readers(store.spec, root, scale, machine)
+    asked = []
+    for i in range(min(MOST_PAIRS, len(store))):
+        document, start = np.array(store.document(i), dtype=np.int64), int(store.index["start"][i])
+        first = int(np.argmax(store.parts[start : start + len(document)] > 0))
+        words = text([_half(document, first, form.index("T"))])[0]
+        if plain_text(words) and len(document) < context:
+            asked.append((i, words, document[:first], document[first:]))
+    if not asked:
+        raise ValueError(f"{store.folder}: no pair has a word and fits into the model's context of {context}")
+    numbers, words, prompts, real = map(list, zip(*asked, strict=True))
+    room = context - max(map(len, prompts))
     decoding = Decoding(most_tokens=room, temperature=TEMPERATURE if form[1] == "S" else 0.0)
     begun = time.monotonic()
-    said = generate(model, prompts, end, end, allowed, decoding, CACHE_TOKENS)
+    said = generate(model, prompts, end, end, ids.speech if form[1] == "S" else ids.text, decoding, CACHE_TOKENS)
     speed = sum(map(len, said)) / (time.monotonic() - begun)
-    speech, text = _readers(store.spec, root, scale, machine)
-    words = text([_half(document, first, form.index("T")) for document, first in zip(documents, given, strict=True)])
-    read = speech if form[1] == "S" else text
-    rows = _rows(store, words, real, said, read)
-    return rows, _scores(rows, speed, decoding)
+    rows = _rows(store, numbers, words, real, said, speech if form[1] == "S" else text)
+    scores = _scores(rows, {"truncated": sum(len(each) == room for each in said), "decoding": str(decoding)})
+    return (
+        rows,
+        [row | {"tokens_per_second": round(speed, 1)} for row in scores],
+        min(MOST_PAIRS, len(store)) - len(asked),
+    )
 
 
 def _half(document: np.ndarray, first: int, which: int) -> np.ndarray:
@@ -55,17 +64,17 @@ def _half(document: np.ndarray, first: int, which: int) -> np.ndarray:
 def _readers(spec: StoreSpec, root: Path, scale: str, machine: Machine) -> tuple[Read, Read]:
     """What reads speech ids of the joint vocabulary, and what reads text ids."""
     first, transcribe = joint_ids(spec.tokenizer).speech.start, own_transcriber(root, scale, spec.units, machine)
-    pieces = TextPieces(model_path(root, spec.tokenizer.text))
+    decode = text_decoder(spec.tokenizer.text, root, machine)
 
     def speech(documents: list[np.ndarray]) -> list[str]:
         return transcribe([collapsed(document - first) for document in documents])
 
-    return speech, lambda documents: [pieces.decode(document) for document in documents]
+    return speech, lambda documents: [decode(document) for document in documents]
 
 
-def _rows(store: TokenStore, words: list[str], real: list, said: list, read: Callable) -> list[dict]:
-    names = [row["id"] for row in store.rows("documents")][: len(words)]
-    rows = []
+def _rows(store: TokenStore, numbers: list[int], words: list[str], real: list, said: list, read: Read) -> list[dict]:
+    documents, rows = store.rows("documents"), []
+    names = [documents[i]["id"] for i in numbers]
     for name, text, target, got, heard, best in zip(names, words, real, said, read(said), read(real), strict=True):
         rates, bound = error_rates([text], [heard]), error_rates([text], [best])
         row = {"id": name, "text": text, "output": heard, "words": rates.words}
@@ -74,7 +83,7 @@ def _rows(store: TokenStore, words: list[str], real: list, said: list, read: Cal
     return rows
 
 
-def _scores(rows: list[dict], speed: float, decoding: Decoding) -> list[dict]:
+def _scores(rows: list[dict], told: dict) -> list[dict]:
     """Ratios of sums over pairs, with errors and 95 % intervals of a bootstrap over pairs."""
     ratios = {
         "wer": ("edits", "words"),
@@ -89,5 +98,5 @@ def _scores(rows: list[dict], speed: float, decoding: Decoding) -> list[dict]:
         low, high = np.percentile(samples, (2.5, 97.5))
         row = {"subset": "all", "metric": metric, "value": float(above.sum() / below.sum()), "n": len(rows)}
         row |= {"stderr": float(samples.std(ddof=1)), "low": float(low), "high": float(high), "items": len(rows)}
-        scores.append(row | {"truncated": 0, "decoding": str(decoding), "tokens_per_second": round(speed, 1)})
+        scores.append(row | told)
     return scores

@@ -64,7 +64,8 @@ def measure(
             by = transcriber_name(store.spec, root, scale, job.transcriber, machine)
             told |= {"transcriber": by} if by else {}
         elif store.spec.corpus.name not in BENCHMARKS:
-            (rows, scores), told = completions(model, store, end, root, scale, machine), {}
+            rows, scores, left_out = completions(model, store, end, root, scale, machine)
+            told = {"dropped": left_out}
         else:
             context, size = log.spec.model.context, machine.tokens_at_once
             rows = choose(model, _choices(store.folder, store.fingerprint, first, end, context, size))
@@ -93,7 +94,8 @@ def _keep(log: RunLog, name: str, store: TokenStore, rows: list[dict], scores: l
     benchmark, done = name.partition("/")[0], log.done
     log.write(f"items/{benchmark}.jsonl", rows)
     head = {"step": done["steps"], "tokens": done["tokens"], "flops": done["flops"], "eval": benchmark}
-    dropped = len(store.rows("dropped")) + len(store.rows("items")) - len(rows)
+    items = store.rows("items")
+    dropped = len(store.rows("dropped")) + len(items) - len(rows) if items else told.pop("dropped", 0)
     tail = {"dropped": dropped, "store": name, "fingerprint": store.fingerprint, "scorer": SCORER} | told
     with exclusive(log.folder / ".scores.lock"):
         others = [row for row in log.rows("scores") if row["eval"] != benchmark]

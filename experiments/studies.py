@@ -97,9 +97,10 @@ def held_out_stores(run: RunSpec, scale: Scale) -> list[str]:
     trained |= {source.store.corpus for source in run.mix}
     held_out = [n for n, spec in table.items() if not is_benchmark(spec.corpus) and spec.corpus not in trained]
     if pairs := _learns_pairs(run):
-        held_out = [n for n in held_out if table[n].form == pairs]
+        held_out = [n for n in held_out if table[n].form == pairs and "-train" not in n]
     elif run.mix[0].store.form:
-        held_out = [n for n in held_out if "train" not in table[n].corpus.split]
+        is_talk = any(source.store.form == "C" for source in run.mix)
+        held_out = [n for n in held_out if "-train" not in n and (is_talk or table[n].form != "C")]
     return sorted(held_out, key=distance)
 
 

@@ -38,7 +38,7 @@ TEXT = "text-lm"
 """Family of the text LM that one run starts from."""
 ORDER = (AMOUNTS, "base-longer", "facts-apart", "real-words", "no-pairs", "no-speech", "no-text", "sims", "spirit-lm")
 ORDER += ("eta-0.2", "eta-0.4", "rate-50", "rate-25", "rate-12.5", "rate-6.25")
-ORDER += ("text-falls", "shared-head", "from-text-lm")
+ORDER += ("text-falls", "untied", "shared-head", "from-text-lm")
 """Of families; others come after them, the text LM last."""
 _MARKS = {1: "▲", -1: "▼"}
 
@@ -115,7 +115,8 @@ def _text_kept(results: Results, rows: pd.DataFrame) -> list[str]:
     before, after = losses.loc[TEXT], losses.loc["from-text-lm"]
     return [
         f"Text kept: {before['value']:.3f} nats a token in the text LM, {after['value']:.3f} after training on speech "
-        f"and text from it; the same texts and ids, {before['n']:,} tokens, and with marks {after['n']:,}."
+        f"and text from it. The ids are the same; the former is of {before['n']:,} tokens of its own held-out stories, "
+        f"the latter of {after['n']:,} of fewer of them, marks among them."
     ]
 
 

@@ -31,10 +31,18 @@ class Decoding:
 
 
 def generate(
-    model, prompts: list[np.ndarray], first: int, stop: int, allowed: range, decoding: Decoding, batch_tokens: int
+    model,
+    prompts: list[np.ndarray],
+    first: int,
+    stop: int,
+    allowed: range,
+    decoding: Decoding,
+    batch_tokens: int,
+    numbers: list[int] | None = None,
 ) -> list[np.ndarray]:
     """The tokens after each prompt, up to `stop`, which is left out, or to the limit.
 
+    What is drawn for a prompt depends on the seed and on its number: its place, unless `numbers` are given.
     `first` stands before each prompt; only ids of `allowed`, and `stop`, are generated. A batch's cache holds at most
     `batch_tokens` slots, and `CACHE_BYTES`. `ValueError` for a prompt that leaves no room in the model's context.
     """
@@ -48,7 +56,8 @@ def generate(
     found: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * len(prompts)
     slots = min(batch_tokens, CACHE_BYTES // slot_bytes(model.config))
     for batch in _batches(prompts, decoding.most_tokens, slots):
-        rows = _continued(model, [prompts[i] for i in batch], first, stop, allowed, decoding, batch)
+        named = [numbers[i] for i in batch] if numbers else batch
+        rows = _continued(model, [prompts[i] for i in batch], first, stop, allowed, decoding, named)
         for i, row in zip(batch, rows, strict=True):
             found[i] = row
     return found

@@ -79,7 +79,7 @@ class SupervisedSpec(Recipe):
     learning_rate: float
     """Peak."""
     ctc: float
-    """Weight of the auxiliary CTC loss beside the decoder's cross-entropy; 0.0: none."""
+    """Weight of the auxiliary CTC loss beside the decoder's cross-entropy; held-out speech is read by its head."""
     commitment: float = 2.5
     """Weight of the commitment loss: 10 x 0.25, as the released code multiplies them; the report prints 10."""
     seed: int = 0

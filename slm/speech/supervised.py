@@ -197,6 +197,8 @@ def learn_tokenizer(
     loss, in nats per character. `ValueError` where nothing is left to learn from or to hold out.
     """
     told = spec.supervised
+    if told.ctc <= 0:
+        raise ValueError(f"a CTC loss of weight {told.ctc}: held-out speech is read by CTC, give it some weight")
     first = len(documents) - min(HELD_OUT_DOCUMENTS, len(documents) // 5)
     kept, held_out = ([each for each in some if _fits(each, spec)] for some in (documents[:first], documents[first:]))
     if not kept or not held_out:

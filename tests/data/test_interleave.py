@@ -84,8 +84,9 @@ def test_a_model_speaks_the_spans(tmp_path):
     ]
     asked = []
 
-    def speak(spans: list[np.ndarray]) -> list[np.ndarray]:
+    def speak(spans: list[np.ndarray], numbers: list[int]) -> list[np.ndarray]:
         asked.extend(spans)
+        assert len(set(numbers)) == len(spans)
         return [span[:0] if len(span) == 2 else span % 30 for span in spans]  # single words stay unsaid
 
     spec = replace(SPEC, spoken=SpokenSpec(run="r", fingerprint="0" * 12, temperature=0.0))

@@ -81,3 +81,19 @@ def test_an_alignment_file_names_its_fault(tmp_path, words, message):
 
 def test_an_alignment_file_gives_times():
     assert times_of([["He", 0.0, 0.2], ["hat", 0.5, 0.9]], "he saw a hat") == [(0.0, 0, 2), (0.5, 9, 3)]
+
+
+def test_words_are_found_whole_and_rows_must_be_rows(tmp_path):
+    found = times_of([("the", 0.0, 0.1), ("a", 0.5, 0.6), ("mat", 0.7, 0.9)], "the cat sat on a mat")
+    assert [first for _, first, _ in found] == [0, 15, 17]
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "x", "words": [["he", 0.0]]}])
+    with pytest.raises(ValueError, match=r"a.jsonl.*x.*|a.jsonl, line 1"):
+        read_alignment(tmp_path / "a.jsonl", {"x": "he saw"})
+    write_jsonl(tmp_path / "b.jsonl", [{"name": "x"}])
+    with pytest.raises(ValueError, match="b.jsonl, line 1: not of the form"):
+        read_alignment(tmp_path / "b.jsonl", {"x": "he saw"})
+
+
+def test_characters_that_the_tokenizer_does_not_know(pieces):
+    with pytest.raises(ValueError, match="no ids for 'Ω'"):
+        Spelling(pieces.encode, 0)("tom saw Ω hat")
