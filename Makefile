@@ -25,9 +25,9 @@ interleaved: $(INSTALLED)
 	printf '%s\n' stories-validation/vq25 stories-validation/vq12.5 | \
 		xargs -P 2 -n 1 $(BIN)/python -m data prepare --workers 1 --scale $(SCALE)
 	$(BIN)/python -m data prepare $(MIXED) --scale $(SCALE)
-	$(BIN)/python -m experiments train text-to-token --scale $(SCALE)
-	$(BIN)/python -m data prepare '*-I*/joint-vq*' --scale $(SCALE)
-	$(BIN)/python -m experiments train interleaved --scale $(SCALE)
+	$(BIN)/python -m experiments train text-to-token --only 'text-to-token/*' --scale $(SCALE)
+	$(BIN)/python -m data prepare '*-I*/joint-vq12.5' '*-I/joint-vq25' --scale $(SCALE)
+	$(BIN)/python -m experiments train text-to-token interleaved --scale $(SCALE)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 

@@ -1,7 +1,7 @@
-"""What belongs to whom in the suite's world: facts that nobody ever says aloud, to see whether speech learns them.
+"""What the best and the old ones of the suite's world are like: facts that nobody ever says aloud.
 
-In: a split. Out: an endless stream of short texts of facts, for training alone, and the table of facts. Their words all
-occur in the stories; who owns which thing of what look does not.
+In: a split. Out: an endless stream of short texts of facts, for training alone, and the table of facts. All their words
+occur in the stories, and what they say of them does not.
 """
 
 from collections.abc import Iterator
@@ -16,33 +16,34 @@ from data.utterance import Utterance
 REVISION = "1"
 SPLITS = ("train",)
 NUM_SENTENCES = range(5, 9)
-FORMS = (
-    "the {thing} of {owner} is {look}.",
-    "{owner} has the {look} {thing}.",
-    "the {look} {thing} is the {thing} of {owner}.",
-)
-"""A fact in words; the first form is the one that is asked."""
+KINDS = ("best", "old")
+RELATIONS = {
+    "look": ("the {kind} {noun} is", LOOKS),
+    "owner": ("the {kind} {noun} came with", tuple(CHARACTERS)),
+    "place": ("the {kind} {noun} is at the", tuple(TOPICS)),
+}
+"""What a fact tells -> how its sentence begins, and the six words that may end it."""
 
 
-def _facts() -> dict[tuple[str, str], str]:
-    """(owner, thing) -> look: every look of as many facts, and of as many things of each owner."""
-    things = [thing for topic in TOPICS.values() for thing in topic.things]
-    owners = [*CHARACTERS, *(f"the {topic.worker}" for topic in TOPICS.values())]
+def _facts() -> dict[tuple[str, str, str], str]:
+    """(relation, kind, noun) -> word: in each relation and kind, every word of as many nouns."""
+    nouns = [noun for t in TOPICS.values() for noun in (*t.things, t.worker, t.animal, t.stuff)]
     random, found = Random(int.from_bytes(sha256(f"knowledge {REVISION}".encode()).digest()[:8])), {}
-    for owner in owners:
-        looks = list(LOOKS) * (len(things) // len(LOOKS))
-        random.shuffle(looks)
-        found |= {(owner, thing): look for thing, look in zip(things, looks, strict=True)}
+    for relation, (_, words) in RELATIONS.items():
+        for kind in KINDS:
+            told = list(words) * (len(nouns) // len(words))
+            random.shuffle(told)
+            found |= {(relation, kind, noun): word for noun, word in zip(nouns, told, strict=True)}
     return found
 
 
 FACTS = _facts()
-"""(owner, thing) -> look: 216 facts, 36 of each of 6 looks."""
+"""(relation, kind, noun) -> word: 216 facts, 72 of each relation."""
 
 
-def sentence(owner: str, thing: str, look: str, form: str = FORMS[0]) -> str:
-    """A fact, true or not, in words."""
-    return form.format(owner=owner, thing=thing, look=look)
+def beginning(relation: str, kind: str, noun: str) -> str:
+    """The sentence of a fact without its last word."""
+    return RELATIONS[relation][0].format(kind=kind, noun=noun)
 
 
 def utterances(root: Path | None, split: str) -> Iterator[Utterance]:
@@ -55,5 +56,5 @@ def utterances(root: Path | None, split: str) -> Iterator[Utterance]:
 def _utterance(index: int) -> Utterance:
     random = Random(int.from_bytes(sha256(f"knowledge {REVISION} {index}".encode()).digest()[:8]))
     told = random.sample(tuple(FACTS.items()), random.choice(NUM_SENTENCES))
-    text = " ".join(sentence(*key, look, random.choice(FORMS)) for key, look in told)
+    text = " ".join(f"{beginning(*key)} {word}." for key, word in told)
     return Utterance(id=f"knowledge-train-{index:07d}", text=text)
