@@ -110,13 +110,12 @@ def _mini() -> Mixed:
     )
 
 
-def _paper() -> Mixed:
-    """The tokenizer from Whisper-large-v3 at the published rates, and OPT's text, whose checkpoints `warm` pins."""
-    read = spoken(tinystories, "train", None)
+def _from_whisper() -> dict[float, EncoderSpec]:
+    """Tokenizers from Whisper-large-v3 at the published rates; written, never run: one device takes a batch at once."""
     heard = CorpusSpec(name="peoples_speech", revision=peoples_speech.REVISION, split="clean-train")
     whisper = Init(checkpoint="openai/whisper-large-v3", revision="06f233fe06e710322aca913c1bc4249a0d71fce1")
     shape = {"layers": 32, "quantised_after": 16, "decoder_layers": 32, "width": 1280, "heads": 20, "hidden": 5120}
-    encoders = {
+    return {
         rate: EncoderSpec(
             kind="whisper_vq",
             rate_hz=rate,
@@ -135,10 +134,15 @@ def _paper() -> Mixed:
         )
         for rate, codes in PUBLISHED_CODEBOOKS.items()
     }
+
+
+def _paper() -> Mixed:
+    """The tokenizer from Whisper-large-v3 at the published rates, and OPT's text, whose checkpoints `warm` pins."""
+    read = spoken(tinystories, "train", None)
     opt = Init(checkpoint="facebook/opt-125m", revision="27dcfa74d334bc871f3234de431e71c6eeba5dd6")
     recorded = {"librispeech-train": "train-clean-360", "librispeech-test": "test-clean"}
     return Mixed(
-        tokenizers=encoders,
+        tokenizers=_from_whisper(),
         text=TokenizerSpec(kind="pretrained", vocabulary=50_272, checkpoint=opt),
         heard={"tinystories-train": read, "tinystories-validation": spoken(tinystories, "validation", 1000)},
         recorded={
@@ -175,7 +179,7 @@ MIXED = {
         items=12,
         dialogues_=12,
         supervised=_SUPERVISED
-        | {"codes": 16, "width": 32, "heads": 2, "hidden": 64, "updates": 4, "batch_seconds": 20.0},
+        | {"codes": 64, "width": 32, "heads": 2, "hidden": 64, "updates": 20, "batch_seconds": 20.0},
         speaker=(
             {"layers": 1, "width": 32, "heads": 2, "hidden": 64},
             _SPEAKER | {"tokens": 20 * 1024, "batch_tokens": 1024, "learning_rate": 1e-2, "warmup_steps": 2},

@@ -269,8 +269,8 @@ def _speaker(shop: Workshop, spec: StoreSpec) -> Speak | None:
         return None
     from data.speakers import speaker
 
-    task = shop.progress.add_task(f"{spec.spoken.run} speaks", total=None)
     speak = speaker(spec, shop.root, shop.scale, shop.machine)
+    task = shop.progress.add_task(f"{spec.spoken.run} speaks", total=None)
 
     def watched(spans: list[np.ndarray], numbers: list[int]) -> list[np.ndarray]:
         shop.progress.update(task, description=f"{spec.spoken.run} speaks {len(spans):,} spans")

@@ -23,6 +23,9 @@ from slm.store import TokenStore
 
 HELD_OUT_DOCUMENTS = 50
 """Of the speech that our own transcriber learns from, whose error rates are told beside it (a choice)."""
+PLACES_HZ = 50
+"""Places for characters that our own transcriber has a second, where no units are collapsed (a choice); at least two a
+unit. Fast speech has 20 characters a second."""
 OWN = "own"
 """Name of our own transcriber among those that a user may choose; any other is a checkpoint of Whisper."""
 
@@ -98,7 +101,8 @@ def recipe_of(scale: str, units: UnitSpec):
     from slm.speech.transcriber import TranscriberSpec
 
     corpus = tables.stores(scale)[learnt_from(scale, units)].corpus
-    return TranscriberSpec(units=units, learnt_on=corpus, held_out=HELD_OUT_DOCUMENTS)
+    places = max(2, round(PLACES_HZ / units.encoder.rate_hz))
+    return TranscriberSpec(units=units, learnt_on=corpus, held_out=HELD_OUT_DOCUMENTS, places=places)
 
 
 def own_transcriber(root: Path, scale: str, units: UnitSpec, machine: Machine, report: Callable | None = None):

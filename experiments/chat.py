@@ -105,13 +105,7 @@ def chat(
     if room - len(prompt) < TEXT_BLOCK + FIRST_SPEECH:
         raise ValueError(f"the question has {len(prompt) - 2} units, in a context of {room} tokens: ask a shorter one")
     decoding = Decoding(most_tokens=room - len(prompt), temperature=temperature, seed=seed)
-    tokens, first_sound, waited = [], None, 0.0
-    for token in stream_answer(model, prompt, first, ids, decoding):
-        tokens.append(token)
-        spoken = [token for token in tokens if token in ids.speech] if first_sound is None else []
-        if len(spoken) == FIRST_SPEECH:
-            speak(np.array(spoken) - ids.speech.start)
-            first_sound, waited = len(tokens), perf_counter() - start
+    tokens, first_sound, at = _until_sound(stream_answer(model, prompt, first, ids, decoding), ids, speak)
     turn = _turn(prompt, tokens, ids)
     waveform = speak(turn.speech)
     seconds = perf_counter() - start
@@ -125,10 +119,22 @@ def chat(
         said=said,
         tokens=len(tokens),
         tokens_to_sound=first_sound or len(tokens),
-        seconds_to_sound=waited or seconds,
+        seconds_to_sound=at - start if first_sound else seconds,
         seconds=seconds,
         samples=len(waveform),
     )
+
+
+def _until_sound(stream: Iterator[int], ids: JointIds, speak: Vocoder) -> tuple[list[int], int, float]:
+    """All tokens of an answer, how many of them came before its first sound (0: none came), and when that was there."""
+    tokens, first_sound, at = [], 0, 0.0
+    for token in stream:
+        tokens.append(token)
+        spoken = [] if first_sound else [token for token in tokens if token in ids.speech]
+        if len(spoken) == FIRST_SPEECH:
+            speak(np.array(spoken) - ids.speech.start)
+            first_sound, at = len(tokens), perf_counter()
+    return tokens, first_sound, at
 
 
 @torch.inference_mode()

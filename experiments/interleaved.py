@@ -176,6 +176,7 @@ def _from_text(scale: Scale, size: str, scratch: RunSpec) -> list[RunSpec]:
     mixture, tokens = told
     family = Family(name="text-lm", mixture=mixture, scheme="text")
     text = recipe_run(scale, family, size, f"{tokens // 1024}k", tokens, seed=1)  # 0 is that of the study text
+    text = replace(text, model=replace(text.model, context=scratch.model.context))
     init = Init(checkpoint=text.name, revision=text.fingerprint, keeps_text=True)
     return [text, replace(scratch, init=init)]
 
@@ -192,18 +193,9 @@ def _run(
 ) -> RunSpec:
     """A run on so many tokens of each part, in whole updates; `falls`: text begins with twice its weight, which falls
     to nothing. Weights are relative, so that over the run it has a little less than its share, and the others more."""
-    parts, table = PARTS[scale.name], stores(scale.name)
-    batch, rate_hz = parts.batch_tokens or scale.batch_tokens[size], rate_hz or parts.rates[0]
-    mix = []
-    for part, count in tokens.items():
-        for store, share in parts.parts[part].items() if count else ():
-            corpus, _, form = store.rpartition("-")
-            spec = table[f"{corpus}-{label if form == 'I' else form}/joint-{scheme(rate_hz)}"]
-            weight = {"weight": count * share}
-            if falls and part == "T":
-                weight = {"weight": 2 * count * share, "final_weight": 0.0}
-            loss, spans = "target" if form in ("ST", "TS") else "all", SpanSpec() if form == "A" else None
-            mix.append(Source(store=spec, loss=loss, spans=spans, **weight))
+    parts = PARTS[scale.name]
+    batch = parts.batch_tokens or scale.batch_tokens[size]
+    mix = _mix(scale, tokens, rate_hz or parts.rates[0], label, falls)
     steps = round(sum(tokens.values()) / batch)
     amount = sum(tokens.get(part, 0) for part in "IAKR")
     named = f"i{amount / 1e9:.3g}B" if amount >= 1e9 else f"i{round(amount / 1000, 1):g}k"
@@ -218,7 +210,7 @@ def _run(
             context=parts.context or scale.context.get("joint", scale.context["units"]),
             init_std=scale.init_std,
         ),
-        mix=tuple(mix),
+        mix=mix,
         train=TrainConfig(
             tokens=steps * batch,
             batch_tokens=batch,
@@ -230,3 +222,19 @@ def _run(
             precision=scale.precision,
         ),
     )
+
+
+def _mix(scale: Scale, tokens: dict[str, float], rate_hz: float, label: str, falls: bool) -> tuple[Source, ...]:
+    """The sources of so many tokens of each part; see `_run`."""
+    parts, table = PARTS[scale.name].parts, stores(scale.name)
+    mix = []
+    for part, count in tokens.items():
+        for store, share in parts[part].items() if count else ():
+            corpus, _, form = store.rpartition("-")
+            spec = table[f"{corpus}-{label if form == 'I' else form}/joint-{scheme(rate_hz)}"]
+            weight = {"weight": count * share}
+            if falls and part == "T":
+                weight = {"weight": 2 * count * share, "final_weight": 0.0}
+            loss, spans = "target" if form in ("ST", "TS") else "all", SpanSpec() if form == "A" else None
+            mix.append(Source(store=spec, loss=loss, spans=spans, **weight))
+    return tuple(mix)

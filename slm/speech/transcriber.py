@@ -194,7 +194,7 @@ def learn_transcriber(
             f"{store.folder}: no document has a text and {recipe.places} x units enough for its characters"
         )
     symbols = "".join(sorted(set("".join(texts[i] for i in kept))))
-    with _one_thread():
+    with one_thread():
         made = UnitTranscriber(recipe, symbols, machine)
         _learn(made, [units[i] for i in kept], [texts[i] for i in kept], report)
         told = {"learnt_documents": len(kept), "unfit_documents": first - len(kept)}
@@ -319,7 +319,7 @@ def _padded(rows: list[np.ndarray], device: torch.device) -> tuple[torch.Tensor,
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums on the CPU in one order, whatever the machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -150,7 +150,7 @@ def learn_unit_vocoder(
     if len(found) <= recipe.held_out or not recipe.held_out:
         raise ValueError(f"{len(found)} documents of speech, {recipe.held_out} held out: hold out some and leave some")
     learnt, held_out = found[: -recipe.held_out], found[-recipe.held_out :]
-    with transcriber._one_thread():
+    with transcriber.one_thread():
         made = UnitVocoder(recipe, _mean_durations(learnt, recipe.units.clusters), machine)
         stream = _stream(learnt, recipe)
         means = _mean_mels(*stream[::2], recipe.units.clusters)

@@ -102,9 +102,9 @@ class VqEncoder(nn.Module):
 def _through(layers: nn.ModuleList, hidden: torch.Tensor, inside: torch.Tensor, block: int) -> torch.Tensor:
     """Through layers of transformers: those of 4.57 want a mask of heads and give a tuple, those of 5 neither."""
     mask = block_causal(inside, block)
+    takes_heads = "layer_head_mask" in inspect.signature(layers[0].forward).parameters if len(layers) else False
     for layer in layers:
-        told = {"layer_head_mask": None} if "layer_head_mask" in inspect.signature(layer.forward).parameters else {}
-        found = layer(hidden, mask, **told)
+        found = layer(hidden, mask, **({"layer_head_mask": None} if takes_heads else {}))
         hidden = found[0] if isinstance(found, tuple) else found
     return hidden
 
