@@ -26,6 +26,8 @@ HELD_OUT_DOCUMENTS = 50
 PLACES_HZ = 50
 """Places for characters that our own transcriber has a second, where no units are collapsed (a choice); at least two a
 unit. Fast speech has 20 characters a second."""
+TINY_UPDATES = 60
+"""Of our own transcriber at `tiny`, whose numbers mean nothing."""
 OWN = "own"
 """Name of our own transcriber among those that a user may choose; any other is a checkpoint of Whisper."""
 
@@ -101,8 +103,9 @@ def recipe_of(scale: str, units: UnitSpec):
     from slm.speech.transcriber import TranscriberSpec
 
     corpus = tables.stores(scale)[learnt_from(scale, units)].corpus
-    places = max(2, round(PLACES_HZ / units.encoder.rate_hz))
-    return TranscriberSpec(units=units, learnt_on=corpus, held_out=HELD_OUT_DOCUMENTS, places=places)
+    told = {"places": max(2, round(PLACES_HZ / units.encoder.rate_hz))}
+    told |= {"updates": TINY_UPDATES} if scale == "tiny" else {}
+    return TranscriberSpec(units=units, learnt_on=corpus, held_out=HELD_OUT_DOCUMENTS, **told)
 
 
 def own_transcriber(root: Path, scale: str, units: UnitSpec, machine: Machine, report: Callable | None = None):
