@@ -29,6 +29,7 @@ interleaved: $(INSTALLED)
 	$(BIN)/python -m data prepare '*-I*/joint-vq12.5' '*-I/joint-vq25' --scale $(SCALE)
 	$(BIN)/python -m experiments train text-to-token interleaved --scale $(SCALE)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
+	$(BIN)/python -m analysis fit --scale $(SCALE)
 	$(BIN)/python -m paper_figures --scale $(SCALE)
 
 test: $(INSTALLED)
