@@ -177,7 +177,7 @@ MIXED = {
         texts=20,
         held_out=4,
         items=12,
-        dialogues_=12,
+        dialogues_=80,
         supervised=_SUPERVISED
         | {"codes": 64, "width": 32, "heads": 2, "hidden": 64, "updates": 20, "batch_seconds": 20.0},
         speaker=(
