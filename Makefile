@@ -23,10 +23,10 @@ MIXED := '[!d]*/vq12.5' '*-[ST]/joint-vq12.5' '*-[ST][ST]/joint-vq12.5' '*-A/joi
 # Speech and text: supervised tokenizers, models that speak text, interleaved stores, then the study; see the README.
 interleaved: $(INSTALLED)
 	printf '%s\n' stories-validation/vq25 stories-validation/vq12.5 | \
-		xargs -P 2 -n 1 $(BIN)/python -m data prepare --workers 1 --scale $(SCALE)
+		xargs -P 2 -n 1 $(BIN)/python -m data prepare --scale $(SCALE)
 	$(BIN)/python -m data prepare $(MIXED) --scale $(SCALE)
 	$(BIN)/python -m experiments train text-to-token --only 'text-to-token/*' --scale $(SCALE)
-	$(BIN)/python -m data prepare '*-I*/joint-vq12.5' '*-I/joint-vq25' --scale $(SCALE)
+	printf '%s\n' '*-I*/joint-vq12.5' '*-I/joint-vq25' | xargs -P 2 -n 1 $(BIN)/python -m data prepare --scale $(SCALE)
 	$(BIN)/python -m experiments train text-to-token interleaved --scale $(SCALE)
 	$(BIN)/python -m analysis collect --scale $(SCALE)
 	$(BIN)/python -m analysis fit --scale $(SCALE)

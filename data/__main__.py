@@ -56,6 +56,7 @@ def prepare(
         str | None, typer.Option(help="i/n, from 0/n: encode one of n shares of the stores of units; merge later.")
     ] = None,
     accelerator: Annotated[str, typer.Option(help="Where encoders and k-means run: auto, cpu, gpu.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Devices that learn a supervised tokenizer together.")] = 1,
     models: Annotated[Path | None, typer.Option(help="Folder of checkpoints; else the hub's cache.")] = None,
     textless_python: Annotated[Path | None, typer.Option(help="Interpreter that has textlesslib.")] = None,
 ) -> None:
@@ -68,7 +69,7 @@ def prepare(
     from data.workshop import Workshop
 
     names = named(scale, list(only)) if only else default_stores(scale)
-    machine = Machine(accelerator=accelerator, models=models, textless_python=textless_python)
+    machine = Machine(accelerator=accelerator, devices=devices, models=models, textless_python=textless_python)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         options = {"corpora": corpora, "workers": workers, "machine": machine, "progress": progress}

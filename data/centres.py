@@ -1,12 +1,15 @@
 """The centres of a recipe of units: k-means or a tokenizer's codebook, published, or learnt once and kept.
 
 In: a `UnitSpec`. Out: a file of centres that carries its encoder's fingerprint, below `encoders/`. Frames and log-mels
-wait in shards on disk, so that memory is bounded; a kill costs at most the shards under way, or a tokenizer's training.
+wait in shards on disk, so that memory is bounded; a kill costs at most the shards under way, or the updates of a
+tokenizer since its last state.
 """
 
+import fcntl
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from data import documents as sources
 from data.units import MOST_SKIPPED, digest, frames_of, speech_of
 from data.utterance import Utterance
 from data.workshop import Workshop
-from slm.atomic import exclusive, read_jsonl, write_bytes, write_json, write_jsonl
+from slm.atomic import exclusive, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from slm.machine import Machine
 from slm.spec import CorpusSpec, EncoderSpec, UnitSpec, fingerprint, to_json
 from slm.speech.centres import Centres, read_published, save_centres
@@ -26,7 +29,7 @@ from slm.speech.kmeans import fit_centres
 MOST_FRAME_BYTES = 2 << 30
 """Frames that k-means is learnt on, at most; of more speech a seeded sample is taken (a choice)."""
 _SHARD_DOCUMENTS = 20
-_FRAMES, _LOG_MELS = ".frames", ".log-mels"
+_FRAMES = ".frames"
 
 
 def centres_of(shop: Workshop, units: UnitSpec) -> Path | None:
@@ -70,34 +73,66 @@ def _codebook(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:
     if len(array) != units.clusters:
         raise ValueError(f"the codebook of {units.encoder.checkpoint} has {len(array)} codes, not {units.clusters}")
     save_centres(path, Centres(array=array, encoder=made))
-    return {"encoder_fingerprint": made}
+    return {"encoder_fingerprint": made} | _reading(shop, units.encoder)
+
+
+def _reading(shop: Workshop, spec: EncoderSpec) -> dict:
+    """How well held-out speech is read through the quantiser, as a tokenizer that was learnt here tells it."""
+    from slm.speech.whisper_vq import tokenizer_folder
+
+    if not spec.supervised:
+        return {}
+    told = read_json(tokenizer_folder(spec, shop.machine) / "recipe.json")
+    return {"reading": {name: value for name, value in told.items() if name.startswith("held_out_")}}
 
 
 def _learn_tokenizer(shop: Workshop, spec: EncoderSpec) -> None:
     """The supervised tokenizer of a recipe, learnt if it is not there; jobs that want the same one wait."""
-    from slm.speech.supervised import Heard, learn_tokenizer, mels_of
+    from slm.speech.recogniser import mels_of
+    from slm.speech.supervised import Heard, OnDisk, learn_tokenizer
     from slm.speech.whisper_vq import shape_of, tokenizer_folder
 
     folder = tokenizer_folder(spec, shop.machine)
     with exclusive(folder.with_name(f"{folder.name}.lock")):
         if (folder / "recipe.json").exists():  # written last
             return
-        shape = shape_of(spec, mels_of(spec, shop.machine))
-        write = partial(_write_log_mels, shape.mels)
-        title = f"log-mels for a tokenizer of {shape.codes} codes at {spec.rate_hz:g} Hz"
-        documents = []
-        for file in _shards(shop, spec.supervised.learnt_on, folder / _LOG_MELS, write, title):
-            log_mels, rows = np.load(file, mmap_mode="r", allow_pickle=False), read_jsonl(file.with_suffix(".jsonl"))
-            parts = np.split(log_mels, np.cumsum([row["frames"] for row in rows])[:-1])
-            documents += [Heard(log_mels=part, text=row["text"]) for part, row in zip(parts, rows, strict=True)]
+        mels = mels_of(spec, shop.machine)
+        shape_of(spec, mels)  # before anything is spoken
         task = shop.progress.add_task("speech tokenizer, updates", total=spec.supervised.updates)
 
-        def watch(updates: int, loss: float) -> None:
+        def watch(updates: int) -> None:
             shop.progress.update(task, completed=updates)
 
-        learn_tokenizer(folder, documents, spec, shop.machine, watch)
+        with _log_mels(shop, spec.supervised.learnt_on, mels) as files:
+            documents = []
+            for file in files:
+                rows = read_jsonl(file.with_suffix(".jsonl"))
+                ends = np.cumsum([row["frames"] for row in rows]).tolist()
+                for row, end in zip(rows, ends, strict=True):
+                    log_mels = OnDisk(path=file, first=end - row["frames"], last=end)
+                    documents.append(Heard(log_mels=log_mels, text=row["text"]))
+            learn_tokenizer(folder, documents, spec, shop.machine, watch)
         shop.progress.remove_task(task)
-        shutil.rmtree(folder / _LOG_MELS)
+
+
+@contextmanager
+def _log_mels(shop: Workshop, corpus: CorpusSpec, mels: int) -> Iterator[list[Path]]:
+    """Shards of log-mels and texts of a corpus; tokenizers that are learnt side by side share them, and the last one
+    to end removes them."""
+    folder = shop.root / "encoders" / f".log-mels-{mels}-{fingerprint(corpus)}"
+    write, title = partial(_write_log_mels, mels), f"{corpus.name} {corpus.split}: speech to log-mels"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            files = _shards(shop, corpus, folder, write, title)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if all(file.exists() for file in files):  # else another job removed them between the locks
+                break
+        yield files
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
 
 
 def _write_log_mels(mels: int, utterances: tuple[Utterance, ...], path: Path) -> list[str]:

@@ -134,6 +134,7 @@ def scheme(store: TokenStore, ids: Iterable[str]) -> Scheme:
         frames=int(durations.sum()),
         units=int(store.index["units"][chosen].sum()),
         ends=np.diff(bounds) / store.frame_hz,
+        reading=store.manifest["provenance"].get("reading", {}),
     )
 
 
@@ -191,6 +192,8 @@ def _table(corpus: str, rows: pd.DataFrame) -> Group:
     for label in rows["scheme"]:
         table.add_column(label, justify="right", no_wrap=True)
     for heading, group in GROUPS.items():
+        if rows[list(group)].isna().all(axis=None):
+            continue
         table.add_row(f"[bold]{heading}[/bold]")
         for column in group:
             table.add_row(f"  {column.replace('_', ' ')}", *map(_shown, rows[column]))

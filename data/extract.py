@@ -30,9 +30,9 @@ def extract(shop: Workshop, names: list[str], shard: int = 0, shards: int = 1) -
     for name in names:
         if not (shop.folder(name) / "manifest.json").exists():
             by_corpus.setdefault(shop.table[name].corpus, []).append(name)
-    for corpus, together in by_corpus.items():
-        title = f"{corpus.name} {corpus.split}: speech to units" + (f", job {shard} of {shards}" if shards > 1 else "")
-        _encode(shop, share(parts_of(shop, together), shard, shards), title)
+    parts = [part for together in by_corpus.values() for part in share(parts_of(shop, together), shard, shards)]
+    told = ", ".join(dict.fromkeys(f"{corpus.name} {corpus.split}" for corpus in by_corpus))
+    _encode(shop, parts, f"{told}: speech to units" + (f", job {shard} of {shards}" if shards > 1 else ""))
 
 
 def _encode(shop: Workshop, parts: list[Part], title: str) -> None:
@@ -120,12 +120,14 @@ def _check_skips(name: str, folders: list[Path]) -> None:
 
 
 def _provenance(parts: list[Part]) -> dict:
-    """What the recipe cannot say: the code's commit, the encoder's own fingerprint, the centres' checksum."""
+    """What the recipe cannot say: the code's commit, the encoder's own fingerprint, the centres' checksum, how well a
+    supervised tokenizer reads."""
     centres = parts[0].targets[0].centres if parts else None
     if centres is None:
         return {"commit": commit()}
-    made = read_json(centres.with_name("recipe.json"))["encoder_fingerprint"]
-    return {"commit": commit(), "encoder": made, "centres_sha256": checksum(centres)}
+    told = read_json(centres.with_name("recipe.json"))
+    made = {"commit": commit(), "encoder": told["encoder_fingerprint"], "centres_sha256": checksum(centres)}
+    return made | {name: told[name] for name in ("reading",) if name in told}
 
 
 def _units_before(words: dict[str, list], spec: StoreSpec, document: Document, item: RawItem) -> int:

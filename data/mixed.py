@@ -35,6 +35,8 @@ class Mixed:
 
     tokenizers: dict[float, EncoderSpec]
     """Frames per second -> supervised tokenizer."""
+    compared: tuple[EncoderSpec, ...] = ()
+    """Further tokenizers, which are only compared: their stores are of units of held-out speech."""
     text: TokenizerSpec
     heard: dict[str, CorpusSpec]
     """Corpora with sound, word times and text, by the name of their stores; those to train on have `train` in it."""
@@ -67,21 +69,32 @@ def table(mixed: Mixed) -> dict[str, StoreSpec]:
     found: dict[str, StoreSpec] = {}
     for rate_hz in mixed.tokenizers:
         found |= _of_rate(mixed, rate_hz)
+    return found | _compared(mixed)
+
+
+def _compared(mixed: Mixed) -> dict[str, StoreSpec]:
+    """Held-out speech in the units of further tokenizers, which are named by rate and codes: `vq25-k64`."""
+    held_out = {name: corpus for name, corpus in mixed.heard.items() if "train" not in name}
+    found = {}
+    for encoder in mixed.compared:
+        label = f"{scheme(encoder.rate_hz)}-k{encoder.supervised.codes}"
+        found |= {f"{name}/{label}": _spoken(corpus, encoder) for name, corpus in held_out.items()}
     return found
 
 
-def units_of(mixed: Mixed, rate_hz: float) -> UnitSpec:
-    """The units of a supervised tokenizer: the codes of its codebook."""
-    encoder = mixed.tokenizers[rate_hz]
-    return UnitSpec(encoder=encoder, clusters=encoder.supervised.codes)
+def _spoken(corpus: CorpusSpec, encoder: EncoderSpec) -> StoreSpec:
+    """Speech in the codes of a supervised tokenizer."""
+    codes = encoder.supervised.codes
+    tokenizer = TokenizerSpec(kind="units", vocabulary=codes + 1)
+    return StoreSpec(corpus=corpus, units=UnitSpec(encoder=encoder, clusters=codes), tokenizer=tokenizer)
 
 
 def _of_rate(mixed: Mixed, rate_hz: float) -> dict[str, StoreSpec]:
-    units, name = units_of(mixed, rate_hz), scheme(rate_hz)
-    plain = TokenizerSpec(kind="units", vocabulary=units.clusters + 1)
     spoken = mixed.heard | mixed.recorded | mixed.asked | mixed.pairs | mixed.questions | mixed.dialogues
     spoken |= {f"{benchmark}-apart": replace(corpus, apart=True) for benchmark, corpus in mixed.asked.items()}
-    found = {f"{c}/{name}": StoreSpec(corpus=corpus, units=units, tokenizer=plain) for c, corpus in spoken.items()}
+    name = scheme(rate_hz)
+    found = {f"{c}/{name}": _spoken(corpus, mixed.tokenizers[rate_hz]) for c, corpus in spoken.items()}
+    units, plain = found[f"{mixed.learns_from}/{name}"].units, found[f"{mixed.learns_from}/{name}"].tokenizer
 
     def joint(form: str, corpora: dict[str, CorpusSpec], label: str | None = None, **more) -> None:
         for corpus_name, corpus in corpora.items():

@@ -30,9 +30,11 @@ def _own(
     dialogues_: int,
     supervised: dict,
     speaker: tuple[dict, dict],
+    compared: tuple[tuple[float, int], ...] = (),
 ) -> Mixed:
     """The suite's own world in speech and text: so many stories that are heard, from the first of which tokenizers are
-    learnt; texts of facts; held-out stories; items of each benchmark; utterances of dialogues."""
+    learnt; texts of facts; held-out stories; items of each benchmark; utterances of dialogues; rates and codes of the
+    tokenizers that are only compared."""
     told_aloud = {
         "stories-train": spoken(stories, "train", heard),
         "stories-validation": spoken(stories, "validation", held_out),
@@ -63,6 +65,9 @@ def _own(
         speaker=(ModelConfig(vocabulary=0, context=256, init_std=0.08, **model), TrainConfig(**train)),
         learns_from="stories-train",
         rates_in_full=(12.5,),
+        compared=tuple(
+            replace(encoder, rate_hz=rate, supervised=replace(recipe, codes=codes)) for rate, codes in compared
+        ),
     )
 
 
@@ -73,7 +78,7 @@ _SUPERVISED = {
     "width": 128,
     "heads": 2,
     "hidden": 256,
-    "block_seconds": 2.0,
+    "block_seconds": 1.92,
     "learning_rate": 2e-3,
     "ctc": 1.0,
 }
@@ -197,6 +202,7 @@ MIXED = {
             {"layers": 3, "width": 96, "heads": 6, "hidden": 256},
             _SPEAKER | {"tokens": 1500 * 2048, "batch_tokens": 2048, "learning_rate": 6e-3},
         ),
+        compared=((50.0, 256), (25.0, 64), (25.0, 1024), (12.5, 64), (12.5, 1024), (6.25, 256)),
     ),
     "mini": _mini(),
     "paper": _paper(),

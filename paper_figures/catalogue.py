@@ -30,6 +30,7 @@ from paper_figures import (
     table_interleaving,
     table_models,
     table_speakers,
+    table_supervised,
 )
 
 
@@ -65,6 +66,7 @@ FIGURES = {
     "interleaving": Entry(table_interleaving, ZENG, "one change of the interleaved recipe at a time", heading=MIXED),
     "crossmodal": Entry(table_crossmodal, "", "prompts and answers in speech and text", heading=MIXED),
     "speakers": Entry(table_speakers, "", "word errors of text said in units, and read back", heading=MIXED),
+    "supervised": Entry(table_supervised, "", "word errors of speech read through its tokens", heading=MIXED),
     "isoflop": Entry(fig_isoflop, "", "best size and tokens of every budget"),
     "repeats": Entry(fig_repeats, "", "what repeated tokens are worth"),
     "hindcast": Entry(fig_hindcast, "", "large budgets predicted from small ones"),

@@ -16,6 +16,7 @@ COST = {
     "tokens_per_second": "tokens per second of speech, without ends of documents",
     "vocabulary": "V: token ids, without the end of a document",
     "used_vocabulary": "share of the V ids that occur",
+    "perplexity": "exp of the plug-in entropy of single tokens in nats: as many ids, equally used, are as varied",
     "bits_per_second_uniform": "tokens_per_second * log2(V): what fixed-length codes would take; durations are not "
     "part of the tokens and cost nothing",
     "bits_per_second_unigram": "tokens_per_second * entropy of single tokens in bits, plug-in with Miller's (1955) "
@@ -62,6 +63,13 @@ SPEAKER = {
     "speaker_chunks": "chunks of speech; documents are drawn by a hash of their ids where there are over 3,000 chunks",
     "speakers": "speakers of these chunks: those with at least five documents, 24 of them by a hash if there are more",
 }
+READING = {
+    "held_out_wer": "of a supervised tokenizer, word error rate of the speech held out from its learning, which is not "
+    "the compared one: greedy CTC on the layers above its quantiser, without a language model; errors of all documents "
+    "over words of all",
+    "held_out_cer": "as held_out_wer, of characters, spaces included",
+    "held_out_words": "words that held_out_wer rests on",
+}
 GROUPS = {
     "speech": SPEECH,
     "cost": COST,
@@ -69,6 +77,7 @@ GROUPS = {
     "ABX": ABX,
     "word boundaries": WORDS,
     "speaker": SPEAKER,
+    "read as text": READING,
 }
 COLUMNS = (
     LABELS

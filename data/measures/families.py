@@ -24,7 +24,7 @@ SPEAKERS, CHUNKS = 24, 3000  # at most, to bound the time of the probe (a choice
 _TICKS = 1_000_000  # boundaries are compared in whole microseconds
 _GAP = 10 * _TICKS  # between documents on one line: more than any tolerance
 
-Measure = Callable[[Scheme], dict[str, float | str]]
+Measure = Callable[[Scheme], dict[str, float | str | None]]
 
 
 FEWEST_TRIPLES = 100
@@ -45,6 +45,7 @@ def cost(speech: Speech) -> Measure:
             "tokens_per_second": rate,
             "vocabulary": vocabulary,
             "used_vocabulary": int((np.bincount(tokens) > 0).sum()) / vocabulary,
+            "perplexity": float(np.exp(entropy(np.bincount(tokens)))),
             "bits_per_second_uniform": rate * float(np.log2(vocabulary)),
             "bits_per_second_unigram": rate * unigram_entropy(tokens, vocabulary),
             "units_per_token": scheme.units / count if scheme.units else "its tokens are not made of units",
@@ -156,7 +157,12 @@ def speaker(speech: Speech) -> Measure:
     return measure
 
 
-FAMILIES: tuple[Callable[[Speech], Measure], ...] = (cost, phones, discriminability, words, speaker)
+def reading(speech: Speech) -> Measure:
+    """Columns `READING`: what a supervised tokenizer itself told, whatever the speech; nothing of others."""
+    return lambda scheme: {name: scheme.reading.get(name) for name in columns.READING}
+
+
+FAMILIES: tuple[Callable[[Speech], Measure], ...] = (cost, phones, discriminability, words, speaker, reading)
 
 
 def _nothing(missing: Iterable[str], reason: str) -> Measure:

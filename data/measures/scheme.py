@@ -27,6 +27,8 @@ class Scheme:
     """Collapsed encoder units under all tokens; 0 where tokens are not made of units."""
     ends: np.ndarray
     """(documents,) seconds at which the last token ends."""
+    reading: dict[str, float]
+    """How well a supervised tokenizer reads the speech held out from its learning; empty of others."""
 
 
 @dataclass(frozen=True, kw_only=True)

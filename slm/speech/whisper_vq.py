@@ -242,7 +242,7 @@ class WhisperVq:
 
 def padded_log_mels(rows: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-mels (2 T_i, M) as (B, M, 2 T) float32, and the frames at 50 Hz of each (B,), rounded up."""
-    tensors = [torch.from_numpy(np.asarray(row, np.float32)) for row in rows]
+    tensors = [torch.from_numpy(np.array(row, np.float32)) for row in rows]
     padded = pad_sequence(tensors, batch_first=True)
     counts = torch.tensor([(len(row) + 1) // 2 for row in rows])
     return functional.pad(padded, (0, 0, 0, padded.shape[1] % 2)).transpose(1, 2), counts

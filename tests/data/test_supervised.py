@@ -9,6 +9,9 @@ from rich.progress import Progress
 
 from data import documents as sources
 from data.centres import centres_folder, centres_of
+from data.compare import compare
+from data.measures.columns import READING
+from data.mixtures import MIXED
 from data.prepare import prepare
 from data.stores import stores
 from data.units import speech_of
@@ -19,7 +22,7 @@ from slm.spec import CorpusSpec, EncoderSpec, StoreSpec, SupervisedSpec, Tokeniz
 from slm.speech.centres import read_centres
 from slm.speech.encoder import encoder
 from slm.speech.kmeans import collapse, nearest
-from slm.speech.whisper_vq import tokenizer_folder
+from slm.speech.whisper_vq import shape_of, tokenizer_folder
 
 CODES = 16
 
@@ -73,11 +76,14 @@ def test_a_store_of_its_tokens(tmp_path):
         np.testing.assert_array_equal(store.document(number), tokens)
         np.testing.assert_array_equal(store.durations(number), durations)
 
+    (row,) = compare({"stories-validation/vq": store}, {}).to_dict("records")
     folder = tokenizer_folder(spec, shop.machine)
     told = read_json(folder / "recipe.json")
     assert told["learnt_documents"] == 8 and told["held_out_documents"] == 2
     assert told["held_out_wer"] > 0 and 1 <= told["perplexity"] <= told["codes_used"] <= CODES
-    assert not list(folder.glob(".log-mels*")), "log-mels are removed when the tokenizer is there"
+    assert {name: row[name] for name in READING} == {name: told[name] for name in READING}
+    assert 1 <= row["perplexity"] <= CODES
+    assert not list(folder.parent.glob(".log-mels*/*")), "log-mels are removed when the tokenizer is there"
     first = (folder / "model.safetensors").stat().st_mtime_ns
     centres_of(shop, units)
     assert (folder / "model.safetensors").stat().st_mtime_ns == first, "learnt once"
@@ -85,6 +91,13 @@ def test_a_store_of_its_tokens(tmp_path):
     again = shop_at(tmp_path / "again", spec, workers=2)
     centres_of(again, units)
     assert read_json(tokenizer_folder(spec, again.machine) / "recipe.json")["sha256"] == told["sha256"]
+
+
+@pytest.mark.parametrize("scale", MIXED)
+def test_every_tokenizer_of_a_scale_can_be_built(scale):
+    for each in (*MIXED[scale].tokenizers.values(), *MIXED[scale].compared):
+        shape = shape_of(each, 80)
+        assert shape.pooling * each.rate_hz == 50 and shape.codes == each.supervised.codes
 
 
 @pytest.mark.parametrize("content, reason", [(b"no sound", "10 of the 10 documents"), (None, "0 of 8 documents fit")])

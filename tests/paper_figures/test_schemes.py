@@ -9,7 +9,7 @@ from matplotlib.text import Annotation
 
 from analysis import frame
 from analysis.columns import TABLES
-from paper_figures import fig_schemes, style
+from paper_figures import fig_schemes, style, table_supervised
 from paper_figures.results import NothingToDraw, Results
 
 KINDS = ["units", "unigram", "bpe", "phones", "units", "unigram", "units"]
@@ -80,3 +80,21 @@ def test_without_a_comparison_there_is_nothing_to_draw(table):
     results = results_with(table.assign(phone_information=np.nan, abx_within=np.nan, speaker_accuracy=np.nan))
     with pytest.raises(NothingToDraw, match="have no phone_information"):
         fig_schemes.draw(results)
+
+
+def test_tokenizers_that_read_are_told_by_rate_and_codes(table):
+    read = table["scheme"].isin(["units50", "units200"]) & (table["corpus"] == "stories")
+    told = {"tokens_per_second": 20.0, "vocabulary": 256, "used_vocabulary": 0.99, "perplexity": 200.0}
+    told |= {"held_out_wer": 0.1, "held_out_cer": 0.03, "held_out_words": 2745}
+    table = table.assign(**told)
+    table.loc[table["scheme"] == "units200", ["tokens_per_second", "held_out_wer"]] = [40.0, 0.05]
+    table.loc[~read, "held_out_wer"] = np.nan
+    results = results_with(table)
+    rows = table_supervised.numbers(results)
+    assert rows[["scheme", "held_out_wer"]].values.tolist() == [["units200", 0.05], ["units50", 0.1]]
+    shown = {text.get_text() for text in table_supervised.draw(results).axes[0].texts}
+    assert {"units200", "10.0", "5.0", "256"} <= shown
+    assert "2,745 words" in table_supervised.caption(results)
+    for nothing in (None, table.assign(held_out_wer=np.nan), table.drop(columns="held_out_wer")):
+        with pytest.raises(NothingToDraw, match="no supervised tokenizer was compared"):
+            table_supervised.numbers(results_with(nothing))

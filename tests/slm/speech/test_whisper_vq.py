@@ -15,12 +15,16 @@ from torch import nn
 from torch.multiprocessing import spawn
 from torch.nn import functional
 
+from slm.atomic import read_json
+from slm.checkpoint import read_checkpoint
 from slm.machine import Machine
 from slm.spec import CorpusSpec, EncoderSpec, Init, SupervisedSpec
+from slm.speech import supervised
 from slm.speech.codebook import RunningMeans
 from slm.speech.encoder import encoder
 from slm.speech.kmeans import nearest
-from slm.speech.supervised import Heard, learn_tokenizer, mels_of, perplexity_of
+from slm.speech.recogniser import mels_of
+from slm.speech.supervised import Heard, OnDisk, learn_tokenizer, perplexity_of
 from slm.speech.whisper_vq import (
     FRAME_SAMPLES,
     Shape,
@@ -345,6 +349,72 @@ def test_learning_is_the_same_again_and_lowers_the_loss(tmp_path):
     assert losses[-1]["decoder_nats"] < losses[0]["decoder_nats"]
     assert 0 <= told[0]["held_out_cer"] and told[0]["held_out_documents"] == 2 and told[0]["learnt_documents"] == 8
     assert 1 <= told[0]["perplexity"] <= told[0]["codes_used"] <= told[0]["codes"] == 12
+
+
+class Killed(BaseException):
+    """As a signal would come: in the middle of an update."""
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    spec = spec_of(updates=230)  # saved after every second update, in the middle of an epoch
+    whole = tokenizer_folder(spec, learnt(tmp_path / "whole", spec))
+    machine = Machine(accelerator="cpu", encoders=tmp_path / "killed")
+    folder, begun = tokenizer_folder(spec, machine), []
+    step = supervised._Learning.training_step
+
+    def killed_at(update):
+        def training_step(self, *given):
+            begun.append(self.global_step)
+            if self.global_step == update:
+                raise Killed
+            return step(self, *given)
+
+        return training_step
+
+    for update, left in ((3, 2), (101, 100)):  # before and behind the first of the quantised ones
+        monkeypatch.setattr(supervised._Learning, "training_step", killed_at(update))
+        with pytest.raises(Killed):
+            learn_tokenizer(folder, documents(), spec, machine)
+        assert read_checkpoint(folder / "under-way.ckpt")["global_step"] == left
+    monkeypatch.undo()
+    learnt(tmp_path / "killed", spec)
+    assert begun == [0, 1, 2, 3, *range(2, 102)]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "recipe.json"]
+    told = [read_json(some / "recipe.json") | {"training_seconds": 0} for some in (whole, folder)]
+    assert told[0] == told[1]
+
+
+def test_a_torn_state_is_told(tmp_path):
+    spec, machine = spec_of(), Machine(accelerator="cpu", encoders=tmp_path)
+    state = tokenizer_folder(spec, machine) / "under-way.ckpt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"torn")
+    with pytest.raises(ValueError, match="under-way.ckpt is torn or altered .*: delete it"):
+        learnt(tmp_path, spec)
+
+
+def test_two_devices_learn_what_one_learns(tmp_path):
+    """Batches of two documents, and the last one of an epoch of one, in which the second device has none."""
+    rows = documents(11)
+    np.save(tmp_path / "log-mels.npy", np.concatenate([each.log_mels for each in rows]))
+    ends = np.cumsum([len(each.log_mels) for each in rows]).tolist()
+    lying = [
+        replace(each, log_mels=OnDisk(path=tmp_path / "log-mels.npy", first=end - len(each.log_mels), last=end))
+        for each, end in zip(rows, ends, strict=True)
+    ]
+    spec, told = spec_of(updates=12, decoder_layers=0), []
+    for name, devices, heard in (("one", 1, rows), ("two", 2, lying)):
+        machine = Machine(accelerator="cpu", encoders=tmp_path / name, devices=devices)
+        made = []
+        learn_tokenizer(tokenizer_folder(spec, machine), heard, spec, machine, made.append)
+        told.append(tokenizer_folder(spec, machine))
+    assert made == sorted(made) and set(made) <= set(range(13))
+    weights = [load_file(folder / "model.safetensors") for folder in told]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=1e-3, rtol=1e-3, msg=name)
+    losses = [read_json(folder / "recipe.json")["losses"] for folder in told]
+    for one, two in zip(*losses, strict=True):
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-3)
 
 
 def test_documents_that_cannot_be_learnt_from_are_left_out_and_a_torn_folder_is_told(tmp_path):
