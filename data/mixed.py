@@ -4,7 +4,7 @@ In: the corpora of a scale, and how tokenizers and text-to-token models are lear
 table in `data/stores.py`, and the runs whose models speak. A scheme is named by its frames a second: `joint-vq25`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from data.vocabulary import joined
 from slm.spec import (
@@ -35,6 +35,8 @@ class Mixed:
 
     tokenizers: dict[float, EncoderSpec]
     """Frames per second -> supervised tokenizer."""
+    speaker_at: dict[float, TrainConfig] = field(default_factory=dict)
+    """Frames per second -> how the text-to-token model of these learns, where that is otherwise."""
     compared: tuple[EncoderSpec, ...] = ()
     """Further tokenizers, which are only compared: their stores are of units of held-out speech."""
     text: TokenizerSpec
@@ -122,6 +124,7 @@ def _of_rate(mixed: Mixed, rate_hz: float) -> dict[str, StoreSpec]:
 def text_to_token(mixed: Mixed, rate_hz: float, stores: dict[str, StoreSpec]) -> RunSpec:
     """The run that learns to say text in the units of a rate."""
     model, train = mixed.speaker
+    train = mixed.speaker_at.get(rate_hz, train)
     store = stores[f"{mixed.learns_from}-TS/joint-{scheme(rate_hz)}"]
     return RunSpec(
         name=f"text-to-token/{scheme(rate_hz)}",

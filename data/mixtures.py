@@ -30,11 +30,12 @@ def _own(
     dialogues_: int,
     supervised: dict,
     speaker: tuple[dict, dict],
+    speaker_at: dict[float, dict] | None = None,
     compared: tuple[tuple[float, int], ...] = (),
 ) -> Mixed:
     """The suite's own world in speech and text: so many stories that are heard, from the first of which tokenizers are
-    learnt; texts of facts; held-out stories; items of each benchmark; utterances of dialogues; rates and codes of the
-    tokenizers that are only compared."""
+    learnt; texts of facts; held-out stories; items of each benchmark; utterances of dialogues; how text-to-token models
+    learn, and where otherwise; rates and codes of the tokenizers that are only compared."""
     told_aloud = {
         "stories-train": spoken(stories, "train", heard),
         "stories-validation": spoken(stories, "validation", held_out),
@@ -65,6 +66,7 @@ def _own(
         speaker=(ModelConfig(vocabulary=0, context=256, init_std=0.08, **model), TrainConfig(**train)),
         learns_from="stories-train",
         rates_in_full=(12.5,),
+        speaker_at={rate: TrainConfig(**told) for rate, told in (speaker_at or {}).items()},
         compared=tuple(
             replace(encoder, rate_hz=rate, supervised=replace(recipe, codes=codes)) for rate, codes in compared
         ),
@@ -200,8 +202,9 @@ MIXED = {
         supervised=_SUPERVISED | {"codes": 256, "updates": 2000, "batch_seconds": 15.0},
         speaker=(
             {"layers": 3, "width": 96, "heads": 6, "hidden": 256},
-            _SPEAKER | {"tokens": 1500 * 2048, "batch_tokens": 2048, "learning_rate": 6e-3},
+            _SPEAKER | {"tokens": 2200 * 1024, "batch_tokens": 1024, "learning_rate": 5e-3},
         ),
+        speaker_at={25.0: _SPEAKER | {"tokens": 1500 * 2048, "batch_tokens": 2048, "learning_rate": 6e-3}},
         compared=((50.0, 256), (25.0, 64), (25.0, 1024), (12.5, 64), (12.5, 1024), (6.25, 256)),
     ),
     "mini": _mini(),
