@@ -121,17 +121,15 @@ def _log_mels(shop: Workshop, corpus: CorpusSpec, mels: int) -> Iterator[list[Pa
     to end removes them."""
     folder = shop.root / "encoders" / f".log-mels-{mels}-{fingerprint(corpus)}"
     write, title = partial(_write_log_mels, mels), f"{corpus.name} {corpus.split}: speech to log-mels"
+    lock = folder.with_name(f"{folder.name}.lock")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        while True:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(folder.with_name(f"{folder.name}.used"), "w") as used:
+        with exclusive(lock):
             files = _shards(shop, corpus, folder, write, title)
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if all(file.exists() for file in files):  # else another job removed them between the locks
-                break
+            fcntl.flock(used, fcntl.LOCK_SH)
         yield files
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with exclusive(lock), suppress(BlockingIOError):
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)
 
 

@@ -82,7 +82,7 @@ class Heard:
 
 
 class _Learning(lightning.LightningModule):
-    """Decoder's cross-entropy, weighted CTC and commitment losses; AdamW. `made` counts the updates for who watches."""
+    """Decoder's cross-entropy, weighted CTC and commitment losses; AdamW. `made` counts updates for other processes."""
 
     def __init__(self, model: Recogniser, told: SupervisedSpec, made) -> None:
         super().__init__()
@@ -152,13 +152,7 @@ def learn_tokenizer(
     told = spec.supervised
     if told.ctc <= 0:
         raise ValueError(f"a CTC loss of weight {told.ctc}: held-out speech is read by CTC, give it some weight")
-    first = len(documents) - min(HELD_OUT_DOCUMENTS, len(documents) // 5)
-    kept, held_out = ([each for each in some if _fits(each, spec)] for some in (documents[:first], documents[first:]))
-    if not kept or not held_out:
-        raise ValueError(
-            f"{len(kept)} of {first} documents fit, and {len(held_out)} of the {len(documents) - first} held out: a "
-            f"tokenizer learns from sound of up to 30 s with transcripts; take more, or shorter ones"
-        )
+    kept, held_out = _parted(documents, spec)
     symbols = "".join(sorted(set("".join(each.text for each in kept))))
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
@@ -178,6 +172,18 @@ def learn_tokenizer(
     identity = {"encoder": to_json(spec), "symbols": symbols, "sha256": checksum(folder / "model.safetensors")}
     write_json(folder / "recipe.json", identity | counts | found | losses)
     (folder / _STATE).unlink()
+
+
+def _parted(documents: list[Heard], spec: EncoderSpec) -> tuple[list[Heard], list[Heard]]:
+    """The documents that fit: those to learn from, and those held out."""
+    first = len(documents) - min(HELD_OUT_DOCUMENTS, len(documents) // 5)
+    kept, held_out = ([each for each in some if _fits(each, spec)] for some in (documents[:first], documents[first:]))
+    if not kept or not held_out:
+        raise ValueError(
+            f"{len(kept)} of {first} documents fit, and {len(held_out)} of the {len(documents) - first} held out: a "
+            f"tokenizer learns from sound of up to 30 s with transcripts; take more, or shorter ones"
+        )
+    return kept, held_out
 
 
 def _fits(document: Heard, spec: EncoderSpec) -> bool:

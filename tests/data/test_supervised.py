@@ -8,7 +8,7 @@ import soundfile
 from rich.progress import Progress
 
 from data import documents as sources
-from data.centres import centres_folder, centres_of
+from data.centres import _log_mels, centres_folder, centres_of
 from data.compare import compare
 from data.measures.columns import READING
 from data.mixtures import MIXED
@@ -91,6 +91,18 @@ def test_a_store_of_its_tokens(tmp_path):
     again = shop_at(tmp_path / "again", spec, workers=2)
     centres_of(again, units)
     assert read_json(tokenizer_folder(spec, again.machine) / "recipe.json")["sha256"] == told["sha256"]
+
+
+def test_log_mels_are_shared_and_removed_by_the_last(tmp_path):
+    spec = spec_of()
+    shop = shop_at(tmp_path, spec)
+    with _log_mels(shop, spec.supervised.learnt_on, 80) as files:
+        assert files and all(file.exists() for file in files)
+        written = [file.stat().st_mtime_ns for file in files]
+        with _log_mels(shop, spec.supervised.learnt_on, 80) as again:
+            assert again == files
+        assert [file.stat().st_mtime_ns for file in files] == written
+    assert not files[0].parent.exists()
 
 
 @pytest.mark.parametrize("scale", MIXED)
