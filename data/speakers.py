@@ -25,6 +25,7 @@ def speaker(spec: StoreSpec, root: Path, scale: str, machine: Machine):
     `ValueError` if the run is not there or of another recipe. A span that the model never ends is cut at its context.
     """
     from slm.generate import Decoding, generate
+    from slm.speech.transcriber import one_thread
     from slm.train import trained_model
 
     log, ids = finished(spec.spoken, root, scale), joint_ids(spec.tokenizer)
@@ -41,7 +42,8 @@ def speaker(spec: StoreSpec, root: Path, scale: str, machine: Machine):
                 f"{log.spec.model.context} of {log.spec.name}: take shorter spans"
             )
         decoding = Decoding(most_tokens=room, temperature=spec.spoken.temperature, seed=spec.spoken.seed)
-        said = generate(model, prompts, end, end, ids.speech, decoding, CACHE_TOKENS, numbers)
+        with one_thread():  # the same draws on any number of cores, and in jobs side by side
+            said = generate(model, prompts, end, end, ids.speech, decoding, CACHE_TOKENS, numbers)
         return [collapsed(units - ids.speech.start) for units in said]
 
     return speak

@@ -69,6 +69,7 @@ LABELS = {
     "untied": "output head of its own",
     "shared-head": "the same, ids of text share rows",
     "from-text-lm": "from the text LM",
+    "from-speaker": "from the text-to-token model",
     "text-lm": "the text LM",
     "text-to-token": "text to units",
     "token-to-text": "units to text",

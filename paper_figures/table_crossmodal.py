@@ -26,16 +26,18 @@ from paper_figures.table_benchmarks import with_interval
 
 OTHER = "crossmodal"
 """The study of the same question without interleaved documents, on other units."""
-FAMILIES = (AMOUNTS, "from-text-lm", "text-lm")
+SPEAKER = "from-speaker"
+FAMILIES = (AMOUNTS, SPEAKER, "from-text-lm", "text-lm")
 MEASURES = (FACTS, "topic_cloze", "story_cloze")
 SHOWN = ("TT", "ST", "TS", "SS")
 _KEYS = ["measure", "study", "family", "name", "interleaved_tokens"]
 
 
 def numbers(results: Results) -> pd.DataFrame:
-    """One row per run, benchmark and direction: the amounts at the last size, the run from a text LM and that LM, and
-    the runs of the study crossmodal."""
-    own = at_last_size(members(results))
+    """One row per run, benchmark and direction: the amounts at the last size, the run from a text LM and that LM, the
+    runs from the text-to-token model, in its size, and the runs of the study crossmodal."""
+    runs = members(results)
+    own = runs[(runs["family"] == SPEAKER) | runs["name"].isin(at_last_size(runs)["name"])]
     own = own[own["family"].isin(FAMILIES)]
     own = own.sort_values("family", key=lambda names: names.map(FAMILIES.index), kind="stable")
     others = laws.one_seed(results.members(OTHER)) if not results.is_published else own.iloc[:0]
@@ -78,6 +80,8 @@ def caption(results: Results) -> str:
         f"Per cent right from prompts in text (T) or speech (S) to answers in text or speech, with {INTERVALS}; a run "
         f"each, of the largest size. {SCORED} Chance: {', '.join(told)}; grey: not above it by two standard errors."
     ]
+    sizes = rows.loc[rows["family"] == SPEAKER, "params_total"].unique()
+    text += [f"Runs from the text-to-token model have its size, N = {style.amount(size)}." for size in sizes]
     if OTHER in set(rows["study"]):
         text.append(f"Runs of the study {OTHER} have other units and sizes.")
     return " ".join(text)

@@ -38,7 +38,7 @@ TEXT = "text-lm"
 """Family of the text LM that one run starts from."""
 ORDER = (AMOUNTS, "base-longer", "facts-apart", "real-words", "no-pairs", "no-speech", "no-text", "sims", "spirit-lm")
 ORDER += ("eta-0.2", "eta-0.4", "rate-50", "rate-25", "rate-12.5", "rate-6.25")
-ORDER += ("text-falls", "untied", "shared-head", "from-text-lm")
+ORDER += ("text-falls", "untied", "shared-head", "from-text-lm", "from-speaker")
 """Of families; others come after them, the text LM last."""
 _MARKS = {1: "▲", -1: "▼"}
 

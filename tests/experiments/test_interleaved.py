@@ -1,5 +1,7 @@
 """The study interleaved: what its runs differ in, that facts are only written, and which run waits for which."""
 
+from dataclasses import replace
+
 import pytest
 
 from data.corpora.knowledge import FACTS, RELATIONS
@@ -94,8 +96,21 @@ def test_pairs_are_learnt_by_their_second_half():
 def test_a_run_from_a_text_model_comes_after_it():
     runs = runs_of("interleaved", MICRO)
     some = [Job(run=run, train=(), held_out=(), benchmarks=()) for run in reversed(runs)]
-    (chain,) = [chain for chain in chains(some) if any(job.run.init for job in chain)]
+    (chain,) = [chain for chain in chains(some) if any(job.run.family == "from-text-lm" for job in chain)]
     assert [job.run.family for job in chain] == ["text-lm", "from-text-lm"]
+
+
+@pytest.mark.parametrize("name", SCALE_NAMES)
+def test_a_run_from_the_model_that_speaks_is_of_its_shape(name):
+    scale = SCALES[name]
+    speakers = {run.fingerprint: run for run in runs_of("text-to-token", scale)}
+    none, full = by_family(scale)["from-speaker"]
+    assert interleaved_share(none) == 0 < interleaved_share(full) and none.name != full.name
+    for run in (none, full):
+        speaker = speakers[run.init.revision]
+        assert speaker.name == run.init.checkpoint and not run.init.keeps_text
+        assert replace(run.model, context=1) == replace(speaker.model, context=1)
+        assert run.mix[0].store.tokenizer == speaker.mix[0].store.tokenizer
 
 
 @pytest.mark.parametrize("name", SCALE_NAMES)

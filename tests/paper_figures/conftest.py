@@ -94,6 +94,7 @@ def mixed():
         ("interleaved", size, share, BASE + share * MOST, share) for size in SIZES for share in (0, 1 / 6, 1 / 3, 1)
     ]
     points += [(family, "w80", *told) for family, told in CHANGED.items()] + [("text-lm", "w80", 0.0, 524_288, 0.5)]
+    points += [("from-speaker", "w96", share, BASE + share * MOST, 0.4) for share in (0.0, 1.0)]
     rows = {"runs": [], "scores": [], "losses": []}
     for family, size, share, tokens, skill in points:
         _add(rows, family, size, share * MOST, tokens, skill, "interleaved")

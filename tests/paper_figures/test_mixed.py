@@ -14,7 +14,7 @@ from paper_figures.fig_knowledge import CONTROLS, ENDING
 from paper_figures.results import NothingToDraw
 from paper_figures.table_interleaving import ORDER
 
-NAMES = [name for name, entry in FIGURES.items() if entry.heading == MIXED]
+NAMES = [name for name, entry in FIGURES.items() if entry.heading == MIXED and name != "supervised"]  # of schemes
 BESIDE = ["interleaved_scaling", "interleaved_ablation"]
 FULL = "interleaved/1000k/w80"
 
@@ -89,10 +89,11 @@ def test_losses_are_of_text_and_of_speech_and_the_text_lm_stands_beside(mixed):
 
 def test_the_directions_stand_beside_each_other_with_the_older_study(mixed):
     rows = numbers("crossmodal", mixed)
-    assert set(rows["study"]) == {"interleaved", "crossmodal"} and set(rows["size"]) == {"w80", "w64"}
+    assert set(rows["study"]) == {"interleaved", "crossmodal"} and set(rows["size"]) == {"w96", "w80", "w64"}
     assert set(rows.loc[rows["family"] == "text-lm", "form"]) == {"TT"}
     assert not rows.duplicated(["name", "measure", "form"]).any()
-    assert set(rows["family"]) == {"interleaved", "from-text-lm", "text-lm", "joint"}
+    assert set(rows["family"]) == {"interleaved", "from-speaker", "from-text-lm", "text-lm", "joint"}
+    assert "model have its size, N = 130k" in FIGURES["crossmodal"].module.caption(mixed)
 
 
 def test_speakers_are_read_beside_their_floor(mixed):

@@ -18,7 +18,8 @@ GOLDEN = {  # family, C -> N_opt, D_opt, loss: the constants as printed in Table
     ("cuervo2024-unigram", 1e19): (1.3818e8, 1.2062e10, 1.86837),
     ("muennighoff2023", 1e20): (9.1166e8, 1.8282e10, 2.63195),
 }
-ABSENT = ("isoflop", "sweep", "schemes", "benchmarks", "knowledge", "interleaving", "crossmodal", "speakers")
+ABSENT = ("isoflop", "sweep", "schemes", "benchmarks", "knowledge", "interleaving", "crossmodal")
+ABSENT += ("speakers", "supervised")
 
 
 def numbers(name, results):
