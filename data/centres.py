@@ -7,15 +7,18 @@ tokenizer since its last state.
 
 import fcntl
 import io
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from data import documents as sources
+from data.tts import Speech
 from data.units import MOST_SKIPPED, digest, frames_of, speech_of
 from data.utterance import Utterance
 from data.workshop import Workshop
@@ -23,12 +26,13 @@ from slm.atomic import exclusive, read_json, read_jsonl, write_bytes, write_json
 from slm.machine import Machine
 from slm.spec import CorpusSpec, EncoderSpec, UnitSpec, fingerprint, to_json
 from slm.speech.centres import Centres, read_published, save_centres
-from slm.speech.encoder import encoder, published_centres_path
+from slm.speech.encoder import SAMPLE_RATE, encoder, published_centres_path
 from slm.speech.kmeans import fit_centres
 
 MOST_FRAME_BYTES = 2 << 30
 """Frames that k-means is learnt on, at most; of more speech a seeded sample is taken (a choice)."""
 _SHARD_DOCUMENTS = 20
+_LONGEST_SECONDS = 28.0  # of what a supervised tokenizer learns from at once: a word less than it reads (a choice)
 _FRAMES = ".frames"
 
 
@@ -141,15 +145,30 @@ def _write_log_mels(mels: int, utterances: tuple[Utterance, ...], path: Path) ->
     found, rows, reasons = [np.zeros((0, mels), np.float16)], [], []
     for utterance in utterances:
         try:
-            log_mels = own_log_mels(speech_of(utterance).waveform, mels)
+            speech = speech_of(utterance)
         except ValueError as error:
             reasons.append(str(error))
             continue
-        found.append(log_mels.astype(np.float16))
-        rows.append({"id": utterance.id, "frames": len(log_mels), "text": plain_text(utterance.text or "")})
+        for waveform, text in _parts(speech, utterance.text or ""):
+            log_mels = own_log_mels(waveform, mels)
+            found.append(log_mels.astype(np.float16))
+            rows.append({"id": utterance.id, "frames": len(log_mels), "text": plain_text(text)})
     write_jsonl(path.with_suffix(".jsonl"), rows)
     _write_array(path, np.concatenate(found))  # last: the shard is there
     return reasons
+
+
+def _parts(speech: Speech, text: str) -> Iterator[tuple[np.ndarray, str]]:
+    """Waveform and text of a document, of a long one in equal parts, each from a word on; where no word has a time,
+    it stays whole."""
+    count = math.ceil(speech.seconds / _LONGEST_SECONDS)
+    targets = [number * speech.seconds / count for number in range(1, count)]
+    starts = np.searchsorted([start for start, _, _ in speech.words], targets)
+    firsts = [speech.words[i] for i in dict.fromkeys(starts.tolist()) if 0 < i < len(speech.words)]
+    samples = [0, *(round(start * SAMPLE_RATE) for start, _, _ in firsts), len(speech.waveform)]
+    letters = [0, *(letter for _, letter, _ in firsts), len(text)]
+    for (first, last), (begin, end) in zip(pairwise(samples), pairwise(letters), strict=True):
+        yield speech.waveform[first:last], text[begin:end]
 
 
 def _learnt(shop: Workshop, units: UnitSpec, path: Path, made: str) -> dict:

@@ -1,8 +1,8 @@
 """Question: does interleaving carry to speech what was only ever written?
 
 In: runs of the study interleaved and their answers to facts that occur in text alone. Out: a panel per direction,
-accuracy against interleaved tokens, a line per size, the two controls at the largest amount. The other figures of the
-study ask this file for its runs and accuracies.
+accuracy against interleaved tokens, a line per size and one of runs that start from the text-to-token model, the two
+controls at the largest amount. The other figures of the study ask this file for its runs and accuracies.
 """
 
 import numpy as np
@@ -19,6 +19,8 @@ from paper_figures.results import Results
 
 STUDY, AMOUNTS, FACTS = "interleaved", "interleaved", "facts"
 """The study; its family that differs by the amount of interleaved tokens alone; its questions."""
+SPEAKER = "from-speaker"
+"""Family of the runs that start from the text-to-token model, with and without interleaved tokens, in its size."""
 ENDING = "accuracy_ending_mean"
 SCORED = (
     "Accuracy by log-likelihood per token of the ending given its prompt: over the whole sequence a prompt in the "
@@ -77,11 +79,11 @@ def asked(results: Results, runs: pd.DataFrame, *measures: str) -> pd.DataFrame:
 def numbers(results: Results) -> pd.DataFrame:
     """One row per run and direction on the facts: `kind` amount, or control."""
     runs = members(results)
-    rows = asked(results, runs[runs["family"].isin([AMOUNTS, *CONTROLS])], FACTS)
+    rows = asked(results, runs[runs["family"].isin([AMOUNTS, SPEAKER, *CONTROLS])], FACTS)
     rows = rows[rows["form"].isin(list(DIRECTIONS))]
     if rows.empty:
         raise results.nothing(f"no run of study {STUDY} that was asked for facts")
-    kind = rows["family"].map(lambda family: "amount" if family == AMOUNTS else "control")
+    kind = rows["family"].map(lambda family: "control" if family in CONTROLS else "amount")
     return rows.assign(kind=kind).reset_index(drop=True)
 
 
@@ -171,7 +173,8 @@ def _growth(form: str, line: pd.DataFrame) -> str:
     """From the smallest to the largest amount of one size."""
     ordered = line.sort_values("interleaved_tokens")
     first, last = ordered.iloc[0], ordered.iloc[-1]
-    told = f"{DIRECTIONS[form]}, {style.amount(last['params_total'])} parameters: "
+    start = ", from the text-to-token model" if last["family"] == SPEAKER else ""
+    told = f"{DIRECTIONS[form]}, {style.amount(last['params_total'])} parameters{start}: "
     end = f"{_per_cent(last)} at {style.amount(last['interleaved_tokens'])}"
     end += ", not above chance by two standard errors" if is_at_chance(last) else ""
     if len(line) == 1:
@@ -192,8 +195,10 @@ def _control(family: str) -> dict:
 
 def sized(rows: pd.DataFrame, looks: dict[str, dict]) -> list[Line2D]:
     """Legend entries of the sizes."""
-    counts = rows.drop_duplicates("size").set_index("size")["params_total"]
-    return [Line2D([], [], label=f"N = {style.amount(counts[size])}", **look) for size, look in looks.items()]
+    told = rows.drop_duplicates("size").set_index("size")
+    starts = {size: ", from text to tokens" if told["family"][size] == SPEAKER else "" for size in looks}
+    labels = {size: f"N = {style.amount(told['params_total'][size])}{start}" for size, start in starts.items()}
+    return [Line2D([], [], label=labels[size], **look) for size, look in looks.items()]
 
 
 def _entries(rows: pd.DataFrame, looks: dict[str, dict]) -> list[Line2D]:

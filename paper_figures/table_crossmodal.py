@@ -16,6 +16,7 @@ from paper_figures.fig_knowledge import (
     FACTS,
     INTERVALS,
     SCORED,
+    SPEAKER,
     STUDY,
     asked,
     at_last_size,
@@ -26,7 +27,6 @@ from paper_figures.table_benchmarks import with_interval
 
 OTHER = "crossmodal"
 """The study of the same question without interleaved documents, on other units."""
-SPEAKER = "from-speaker"
 FAMILIES = (AMOUNTS, SPEAKER, "from-text-lm", "text-lm")
 MEASURES = (FACTS, "topic_cloze", "story_cloze")
 SHOWN = ("TT", "ST", "TS", "SS")

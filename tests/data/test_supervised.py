@@ -8,12 +8,13 @@ import soundfile
 from rich.progress import Progress
 
 from data import documents as sources
-from data.centres import _log_mels, centres_folder, centres_of
+from data.centres import _log_mels, _parts, centres_folder, centres_of
 from data.compare import compare
 from data.measures.columns import READING
 from data.mixtures import MIXED
 from data.prepare import prepare
 from data.stores import stores
+from data.tts import Speech
 from data.units import speech_of
 from data.workshop import Workshop
 from slm.atomic import read_json
@@ -91,6 +92,19 @@ def test_a_store_of_its_tokens(tmp_path):
     again = shop_at(tmp_path / "again", spec, workers=2)
     centres_of(again, units)
     assert read_json(tokenizer_folder(spec, again.machine) / "recipe.json")["sha256"] == told["sha256"]
+
+
+def test_long_speech_is_learnt_from_in_parts_that_begin_with_a_word():
+    text = "one two three four five"
+    words = tuple((18.0 * number, text.index(word), len(word)) for number, word in enumerate(text.split()))
+    long = Speech(waveform=np.arange(80 * 16000, dtype=np.float32), words=words, phones=())
+    parts = list(_parts(long, text))
+    assert [said for _, said in parts] == ["one two ", "three ", "four five"]
+    assert [len(sound) / 16000 for sound, _ in parts] == [36.0, 18.0, 26.0]
+    np.testing.assert_array_equal(np.concatenate([sound for sound, _ in parts]), long.waveform)
+    for whole in (replace(long, words=()), replace(long, waveform=long.waveform[: 28 * 16000])):
+        ((sound, said),) = _parts(whole, text)
+        assert said == text and len(sound) == len(whole.waveform)
 
 
 def test_log_mels_are_shared_and_removed_by_the_last(tmp_path):

@@ -10,7 +10,7 @@ from experiments.scales import SCALES
 from experiments.studies import runs_of
 from paper_figures import report, sections, style
 from paper_figures.catalogue import FIGURES, MIXED
-from paper_figures.fig_knowledge import CONTROLS, ENDING
+from paper_figures.fig_knowledge import CONTROLS, ENDING, SPEAKER
 from paper_figures.results import NothingToDraw
 from paper_figures.table_interleaving import ORDER
 
@@ -45,7 +45,9 @@ def test_knowledge_is_scored_by_the_ending_alone(mixed):
         source = scores.loc[(row.name, f"facts-{row.form}", ENDING)]
         assert (row.value, row.low, row.high, row.n) == tuple(source[["value", "low", "high", "n"]])
     amounts = rows[(rows["kind"] == "amount") & (rows["form"] == "SS")]
-    assert sorted(amounts["interleaved_tokens"]) == [0, 0, 166_667, 166_667, 333_333, 333_333, 1_000_000, 1_000_000]
+    given = sorted(amounts.loc[amounts["family"] == "interleaved", "interleaved_tokens"])
+    assert given == [0, 0, 166_667, 166_667, 333_333, 333_333, 1_000_000, 1_000_000]
+    assert sorted(amounts.loc[amounts["family"] == SPEAKER, "interleaved_tokens"]) == [0, 1_000_000]
     assert set(rows.loc[rows["kind"] == "control", "family"]) == set(CONTROLS)
     caption = FIGURES["knowledge"].module.caption(mixed)
     assert "not over seeds" in caption and "216 questions, chance 16.7 %" in caption
