@@ -15,6 +15,7 @@ from paper_figures.results import NothingToDraw, Results, load_published
 
 FEW = Resampling(count=60)
 MIXED = ("knowledge", "interleaving", "crossmodal", "speakers", "interleaved_scaling", "interleaved_ablation")
+MIXED += ("supervised",)
 TRUTH = {"E": 1.73, "A": 13.9, "B": 39.8, "alpha": 0.25, "beta": 0.24, "RN_star": 31.0, "RD_star": 25.0}
 
 
@@ -103,7 +104,14 @@ def mixed():
         for rate in ("25", "12.5"):
             _add_speaker(rows, family, rate)
     frames = {name: pd.DataFrame(rows.get(name, []), columns=list(columns)) for name, columns in TABLES.items()}
-    return Results(scale="micro", tables=frame.Tables(**frames), fits=[])
+    schemes = pd.DataFrame(
+        {"corpus": "stories", "scheme": ["units", "vq25", "vq12.5-k64"], "kind": "units", "notes": ""}
+        | {"tokens_per_second": [18.4, 24.2, 12.4], "vocabulary": [50, 256, 64], "used_vocabulary": 1.0}
+        | {"perplexity": [45.0, 201.0, 60.0], "bits_per_second_unigram": [100.0, 187.0, 70.0]}
+        | {"phone_information": [0.5, 0.4, 0.3], "held_out_wer": [np.nan, 0.09, 0.3]}
+        | {"held_out_cer": [np.nan, 0.02, 0.1], "held_out_words": [np.nan, 2745, 2745]}
+    )
+    return Results(scale="micro", tables=frame.Tables(**frames), fits=[], schemes=schemes)
 
 
 def _add(rows, family, size, interleaved, tokens, skill, study):
