@@ -165,7 +165,7 @@ def largest(scale: Scale) -> RunSpec:
 
 
 def _from_speaker(scale: Scale, size: str, tokens: dict[str, float]) -> RunSpec:
-    """A run that starts from the model that says text in speech tokens: it knows already which speech is which text."""
+    """A run that starts from the model that says text in speech tokens, in its size."""
     parts, run = PARTS[scale.name], _run(scale, size, "from-speaker", tokens)
     speaker = text_to_token(MIXED[scale.name], parts.rates[0], stores(scale.name))
     return replace(

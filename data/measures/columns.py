@@ -65,8 +65,8 @@ SPEAKER = {
 }
 READING = {
     "held_out_wer": "of a supervised tokenizer, word error rate of the speech held out from its learning, which is not "
-    "the compared one: greedy CTC on the layers above its quantiser, without a language model; errors of all documents "
-    "over words of all",
+    "the compared one: greedy CTC on the layers above its quantiser, without a language model, from the "
+    "codes of all frames: stores merge equal neighbours, which reads worse; errors of all documents over words of all",
     "held_out_cer": "as held_out_wer, of characters, spaces included",
     "held_out_words": "words that held_out_wer rests on",
 }

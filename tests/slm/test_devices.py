@@ -70,9 +70,7 @@ def test_two_devices_train_what_one_trains_and_one_continues_it(toy_stores, run_
     (tmp_path / "mixed").mkdir()
     assert "left" in on_two(runs[:1], toy_stores, tmp_path / "mixed", strategy, micro_batch, leave_after=16)
     mixed = RunLog(tmp_path / "mixed" / runs[0].name)
-    left = len(
-        mixed.rows("train")
-    )  # they agree on leaving at every 16th update at the latest, and at the end of the trunk
+    left = len(mixed.rows("train"))  # every 16th update at the latest they agree, and at the end of the trunk
     assert 16 <= left <= 24 and not mixed.is_done
     assert_close(train(runs[0], *own, tmp_path / "mixed", CPU, {}), alone[0])
     told = read_json(mixed.folder / "env.json")["executions"]
