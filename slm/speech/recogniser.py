@@ -19,6 +19,7 @@ from slm.machine import Machine
 from slm.spec import EncoderSpec
 from slm.speech.codebook import RunningMeans
 from slm.speech.hubert import check_revision, checkpoint_folder
+from slm.speech.transcriber import Surroundings
 from slm.speech.whisper_vq import (
     FRAME_HZ,
     VqEncoder,
@@ -80,7 +81,7 @@ class Recogniser(nn.Module):
         above = self.encoder.after(states, inside)
         hidden = above
         for block in self.around:
-            hidden = block(hidden, inside)
+            hidden = block(hidden, inside[..., None])
         return above, self.ctc(hidden).view(len(hidden), hidden.shape[1] * self.places, -1).log_softmax(dim=-1)
 
     def decoder_nats(self, above: torch.Tensor, inside: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
@@ -111,19 +112,6 @@ class Recogniser(nn.Module):
             best = torch.unique_consecutive(scores[0].argmax(dim=-1)).tolist()
             texts.append(" ".join("".join(self.symbols[symbol - 1] for symbol in best if symbol).split()))
         return texts, used
-
-
-class Surroundings(nn.Module):
-    """A residual convolution over the pooled frames; what is behind a document's end never reaches it."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.around = nn.Conv1d(width, width, kernel_size=3, dilation=dilation, padding=dilation)
-
-    def forward(self, hidden: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-        shown = self.norm(hidden) * inside[..., None]  # (B, P, D)
-        return hidden + functional.relu(self.around(shown.transpose(1, 2))).transpose(1, 2)
 
 
 def mels_of(spec: EncoderSpec, machine: Machine) -> int:

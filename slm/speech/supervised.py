@@ -29,7 +29,7 @@ from slm.checkpoint import AtomicCheckpointIO, read_checkpoint, verify
 from slm.machine import Machine
 from slm.spec import EncoderSpec, SupervisedSpec, to_json
 from slm.speech.recogniser import PLACES_HZ, Recogniser, begin
-from slm.speech.transcriber import error_rates
+from slm.speech.transcriber import batches_to_learn, error_rates
 from slm.speech.whisper_vq import FRAME_HZ, padded_log_mels, shape_of
 from slm.store import checksum
 
@@ -63,7 +63,7 @@ class OnDisk:
         return len(self), _opened(self.path).shape[1]
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(_opened(self.path)[self.first : self.last], dtype)
+        return np.array(_opened(self.path)[self.first : self.last], dtype, copy=copy)
 
 
 @lru_cache(maxsize=256)
@@ -280,13 +280,7 @@ class _Batches(torch.utils.data.IterableDataset):
     def _rows(self) -> Iterator[list[int]]:
         lengths = [len(document.log_mels) for document in self.documents]
         size = max(1, round(self.told.batch_seconds * 100 / np.mean(lengths)))
-        random = np.random.default_rng(self.told.seed)
-        while True:
-            order = random.permutation(len(lengths)).tolist()
-            pools = [order[i : i + _SORTED * size] for i in range(0, len(order), _SORTED * size)]
-            sorted_ = [sorted(pool, key=lambda row: lengths[row]) for pool in pools]
-            batches = [pool[i : i + size] for pool in sorted_ for i in range(0, len(pool), size)]
-            yield from (batches[number] for number in random.permutation(len(batches)).tolist())
+        return batches_to_learn(lengths, size, _SORTED, self.told.seed)
 
     def _share(self, batch: list[Heard]) -> tuple[torch.Tensor, ...]:
         mine = batch[self.rank :: self.world]

@@ -149,7 +149,7 @@ class _Model(torch.nn.Module):
         width = recipe.width
         self.embedding = torch.nn.Embedding(recipe.units.clusters, width)
         dilations = [_DILATIONS[layer % len(_DILATIONS)] for layer in range(recipe.layers)]
-        self.blocks = torch.nn.ModuleList(_Block(width, dilation) for dilation in dilations)
+        self.blocks = torch.nn.ModuleList(Surroundings(width, dilation) for dilation in dilations)
         self.norm = torch.nn.LayerNorm(width)
         self.places, self.head = recipe.places, torch.nn.Linear(width, recipe.places * symbols)
 
@@ -162,7 +162,9 @@ class _Model(torch.nn.Module):
         return self.head(self.norm(hidden)).view(len(units), units.shape[1] * self.places, -1)
 
 
-class _Block(torch.nn.Module):
+class Surroundings(torch.nn.Module):
+    """A residual convolution over (B, T, D); what lies behind a document, not `inside` (B, T, 1), never reaches it."""
+
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.norm = torch.nn.LayerNorm(width)
@@ -271,7 +273,9 @@ def _learn(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.updates + 1, pct_start=_WARM_UP, cycle_momentum=False
     )
-    batches = _batches_to_learn([len(document) for document in units], recipe)
+    counted = [len(document) for document in units]
+    size = max(1, round(recipe.batch_units / np.mean(counted)))
+    batches = batches_to_learn(counted, size, _SORTED, recipe.seed)
     for update in range(1, recipe.updates + 1):
         rows = next(batches)
         padded, counts = _padded([units[i] for i in rows], device)
@@ -287,16 +291,15 @@ def _learn(
     model.eval()
 
 
-def _batches_to_learn(lengths: list[int], recipe: TranscriberSpec) -> Iterator[list[int]]:
-    """Rows of documents of like length, epoch after epoch in other orders."""
-    random, size = np.random.default_rng(recipe.seed), max(1, round(recipe.batch_units / np.mean(lengths)))
+def batches_to_learn(lengths: list[int], size: int, pooled: int, seed: int) -> Iterator[list[int]]:
+    """Rows of `size` documents of like length, sorted within `pooled` batches, epoch after epoch in other orders."""
+    random = np.random.default_rng(seed)
     while True:
         order = random.permutation(len(lengths)).tolist()
-        pools = [order[i : i + _SORTED * size] for i in range(0, len(order), _SORTED * size)]
+        pools = [order[i : i + pooled * size] for i in range(0, len(order), pooled * size)]
         sorted_ = [sorted(pool, key=lambda row: lengths[row]) for pool in pools]
         batches = [pool[i : i + size] for pool in sorted_ for i in range(0, len(pool), size)]
-        for batch in random.permutation(len(batches)).tolist():
-            yield batches[batch]
+        yield from (batches[number] for number in random.permutation(len(batches)).tolist())
 
 
 def _batches_to_read(documents: list[np.ndarray]) -> Iterator[list[int]]:
